@@ -1,0 +1,40 @@
+"""What every command shares: printing JSON, tables and errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mien.errors import MienError
+
+console = Console(highlight=False, soft_wrap=True)
+"""Where results go (stdout)."""
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Where progress, remarks and errors go."""
+
+
+def error_line(error: MienError | str) -> None:
+    """Print an error as one line on stderr."""
+    line = " ".join(str(error).split())
+    stderr.print(f"error: {line}", style="red" if sys.stderr.isatty() else None, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on stdout, and nothing else."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; the first column is text, the others are figures."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="left" if position == 0 else "right")
+    for row in rows:
+        table.add_row(*[str(cell) for cell in row])
+    console.print(table)

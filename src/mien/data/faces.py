@@ -1,0 +1,148 @@
+"""Faces: a labelled set of 48x48 gray faces in memory, and its splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.emotions import LABELS
+from mien.errors import DataError
+
+SIDE = 48
+"""Height and width of a face, in pixels."""
+
+UNLABELLED = -1
+"""The emotion of a face whose label is not known (Kaggle's test.csv)."""
+
+
+class Usage(StrEnum):
+    """The part that a face plays. ``TEST`` is a test face of which nobody said whether it is public or private."""
+
+    TRAINING = "Training"
+    PUBLIC_TEST = "PublicTest"
+    PRIVATE_TEST = "PrivateTest"
+    TEST = "test"
+
+
+USAGES: tuple[Usage, ...] = tuple(Usage)
+
+
+@dataclass(frozen=True)
+class Faces:
+    """A set of faces, row for row.
+
+    Attributes:
+        images: uint8 (N, 48, 48), gray.
+        emotion: int64 (N,), 0 to 6 in the order of :class:`mien.Emotion`; -1 where the label is not known.
+        usage: uint8 (N,), index into :data:`USAGES`.
+        row: int64 (N,), the face's row number in its source, from 0.
+        votes: uint8 (N, 10), FER+ votes in the order of :data:`mien.emotions.FERPLUS`, or None.
+        name: what to call the set in tables and figures.
+        labels: the classes' names, index by index.
+        skipped: one line for each row that could not be read and was left out.
+    """
+
+    images: NDArray[np.uint8]
+    emotion: NDArray[np.int64]
+    usage: NDArray[np.uint8]
+    row: NDArray[np.int64]
+    votes: NDArray[np.uint8] | None = None
+    name: str = "faces"
+    labels: tuple[str, ...] = LABELS
+    skipped: tuple[str, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.images)
+        if self.images.shape != (n, SIDE, SIDE) or self.images.dtype != np.uint8:
+            raise ValueError(f"images must be uint8 (N, 48, 48), not {self.images.dtype} {self.images.shape}")
+        if not len(self.emotion) == len(self.usage) == len(self.row) == n:
+            raise ValueError("images, emotion, usage and row must have the same length")
+        if self.votes is not None and self.votes.shape != (n, 10):
+            raise ValueError(f"votes must have the shape ({n}, 10), not {self.votes.shape}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} {count:,}" for name, count in self.splits().items())
+        return f"Faces({self.name!r}, {len(self):,} faces: {parts})"
+
+    def take(self, index: NDArray[np.bool_] | NDArray[np.int64]) -> Faces:
+        """The faces at these rows (a mask or numbers), in that order."""
+        votes = None if self.votes is None else self.votes[index]
+        return replace(
+            self,
+            images=self.images[index],
+            emotion=self.emotion[index],
+            usage=self.usage[index],
+            row=self.row[index],
+            votes=votes,
+        )
+
+    def select(self, split: str) -> Faces:
+        """The faces of one split.
+
+        Args:
+            split: ``Training``, ``PublicTest``, ``PrivateTest``, or ``test`` for all that is not Training.
+
+        Raises:
+            DataError: where there is no such split, or no face in it.
+        """
+        if split not in list(Usage):
+            raise DataError(f"there is no split {split!r}", self.name, f"Choose one of {', '.join(Usage)}.")
+        training = USAGES.index(Usage.TRAINING)
+        mask = self.usage != training if split == Usage.TEST else self.usage == USAGES.index(Usage(split))
+        if not mask.any():
+            have = ", ".join(self.splits()) or "none at all"
+            raise DataError(f"no faces in the split {split}", self.name, f"It has {have}.")
+        return self.take(mask)
+
+    def splits(self) -> dict[str, int]:
+        """How many faces each split has; splits without faces are left out."""
+        counts = np.bincount(self.usage, minlength=len(USAGES))
+        return {str(usage): int(count) for usage, count in zip(USAGES, counts, strict=True) if count}
+
+    def label_counts(self) -> dict[str, int]:
+        """How many faces each class has, in the order of the classes; unlabelled faces are not counted."""
+        counts = np.bincount(self.emotion[self.emotion >= 0], minlength=len(self.labels))
+        return {label: int(count) for label, count in zip(self.labels, counts, strict=True)}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of pixels, labels and splits in their order: equal for equal data, whatever the layout."""
+        digest = hashlib.sha256()
+        for array in (self.images, self.emotion, self.usage):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def clean(self, training: Faces) -> NDArray[np.bool_]:
+        """bool (N,): True where the face's pixels do not occur in ``training``."""
+        seen = set(pixel_keys(training.images))
+        return np.fromiter((key not in seen for key in pixel_keys(self.images)), dtype=bool, count=len(self))
+
+
+def pixel_keys(images: NDArray[np.uint8]) -> list[bytes]:
+    """A key for each image, uint8 (N, 48, 48), equal where and only where all pixels are equal."""
+    return [image.tobytes() for image in np.ascontiguousarray(images)]
+
+
+def join(parts: Sequence[Faces], name: str) -> Faces:
+    """Put sets one after another; votes stay only where every part has them."""
+    votes = [part.votes for part in parts]
+    whole = None if any(v is None for v in votes) else np.concatenate([v for v in votes if v is not None])
+    return Faces(
+        images=np.concatenate([part.images for part in parts]),
+        emotion=np.concatenate([part.emotion for part in parts]),
+        usage=np.concatenate([part.usage for part in parts]),
+        row=np.concatenate([part.row for part in parts]),
+        votes=whole,
+        name=name,
+        labels=parts[0].labels,
+        skipped=tuple(line for part in parts for line in part.skipped),
+    )

@@ -1,0 +1,91 @@
+"""Every error that mien raises on purpose.
+
+::
+
+    MienError              exit code 2: the input or the request is wrong, and the message says how to mend it
+    ├── DataError          a data set that cannot be read, or a row of it
+    │   └── BadRowError    one row or one image; with skip_bad it is skipped, counted and listed
+    ├── ModelError         a model bundle that is missing, damaged or does not fit
+    ├── WeightsError       the ImageNet weights: absent, damaged, or of another network
+    ├── RecipeError        a recipe or a --set that does not hold together
+    ├── DivergedError      training met a loss that is not a number (exit code 3: the run did start)
+    └── MissingExtraError  an optional package is not installed
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+
+class MienError(Exception):
+    """An error with its place and its remedy.
+
+    Args:
+        what: what is wrong, as a phrase without a full stop.
+        where: the file, row or field where it was found.
+        mend: what the user can do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, where: str | Path | None = None, mend: str | None = None) -> None:
+        super().__init__(what, where, mend)
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.mend = mend
+
+    def __str__(self) -> str:
+        """One line: where, what, how to mend it."""
+        line = self.what if self.where is None else f"{self.where}: {self.what}"
+        return line if self.mend is None else f"{line}. {self.mend}"
+
+
+class DataError(MienError):
+    """A data set that cannot be read."""
+
+
+class BadRowError(DataError):
+    """One unreadable row or image of a data set."""
+
+
+class ModelError(MienError):
+    """A model bundle that is missing, damaged or does not fit."""
+
+
+class WeightsError(MienError):
+    """ImageNet weights that are absent, damaged or of another network."""
+
+
+class RecipeError(MienError):
+    """A recipe, or a change to one, that does not hold together."""
+
+
+class DivergedError(MienError):
+    """Training met a loss that is not a finite number."""
+
+    exit_code = 3
+
+
+class MissingExtraError(MienError):
+    """An optional package is not installed."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional package, or say kindly which extra brings it.
+
+    Args:
+        module: the module's import name, such as ``"pyarrow.csv"``.
+        extra: the extra of this package that installs it, such as ``"train"``.
+
+    Raises:
+        MissingExtraError: where the package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise MissingExtraError(
+            f"this needs the package {package}, which is not installed", mend=f"Run: pip install 'mien[{extra}]'"
+        ) from error
