@@ -1,0 +1,164 @@
+"""The bundle: a trained model as one file.
+
+A ``.mien`` file is an uncompressed zip with three members, so that any tool can look inside:
+
+- ``model.yaml``: structure, labels, preprocessing, calibration and provenance, readable;
+- ``weights.safetensors``: the weights;
+- ``model.onnx``: the network's graph, which takes its weights from ``weights.safetensors``.
+
+One file means that a figure can name it by its SHA-256, and that saving is atomic. Nothing in it is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import yaml
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mien.emotions import LABELS
+from mien.errors import ModelError
+from mien.files import atomic
+from mien.model.graph import WEIGHTS_FILE
+from mien.model.preprocess import Preprocessing
+from mien.model.spec import NetworkSpec
+
+CARD_FILE, GRAPH_FILE = "model.yaml", "model.onnx"
+SUFFIX = ".mien"
+BEST = f"best{SUFFIX}"
+"""The bundle's name inside a run folder."""
+
+
+class Calibration(BaseModel):
+    """How logits become probabilities: softmax(logits / temperature)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    temperature: float = Field(default=1.0, gt=0)
+
+
+class Card(BaseModel):
+    """All of a bundle but the numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    name: str
+    network: NetworkSpec
+    labels: tuple[str, ...] = LABELS
+    preprocessing: Preprocessing = Preprocessing()
+    calibration: Calibration = Calibration()
+    provenance: dict[str, Any] = {}
+    """Recipe, data fingerprint, seed, versions, hardware, metrics: how to get the same model again."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle in memory.
+
+    Attributes:
+        card: structure and settings.
+        weights: float32 arrays by name.
+        graph: the ONNX graph, without weights.
+        sha256: of the file, hex; empty for a bundle that was never saved.
+        path: the file.
+    """
+
+    card: Card
+    weights: Mapping[str, NDArray[np.float32]]
+    graph: bytes
+    sha256: str = ""
+    path: Path | None = None
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the bundle's weights hold."""
+        return sum(array.size for array in self.weights.values())
+
+
+def save_bundle(bundle: Bundle, path: str | Path) -> Bundle:
+    """Write a bundle as one file; equal bundles give equal bytes. A reader sees the old file or the new, never half.
+
+    Returns:
+        The bundle with its file's path and SHA-256.
+    """
+    buffer = io.BytesIO()
+    card = yaml.safe_dump(bundle.card.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    weights = safetensors.numpy.save(dict(sorted(bundle.weights.items())))
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in ((CARD_FILE, card.encode()), (WEIGHTS_FILE, weights), (GRAPH_FILE, bundle.graph)):
+            archive.writestr(zipfile.ZipInfo(name), data)
+    with atomic(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    return Bundle(bundle.card, bundle.weights, bundle.graph, digest, Path(path))
+
+
+def find_bundle(model: str | Path) -> Path:
+    """The bundle file that ``model`` names: a file, or a run folder, meaning its best bundle.
+
+    Raises:
+        ModelError: where there is none.
+    """
+    path = Path(model)
+    if path.is_dir():
+        if not (path / BEST).is_file():
+            raise ModelError(f"this folder holds no {BEST}", path, "Name a bundle, or the folder of a finished run.")
+        return path / BEST
+    if not path.is_file():
+        raise ModelError("no such model", path, f"Name a {SUFFIX} file or the folder of a run.")
+    return path
+
+
+def load_bundle(model: str | Path) -> Bundle:
+    """Read a bundle and check all of it: checksums, settings, and that weights and structure fit.
+
+    Raises:
+        ModelError: where the file is no bundle, is damaged, or its parts do not belong together.
+    """
+    path = find_bundle(model)
+    data = path.read_bytes()
+    members = _members(data, path)
+    card = _card(members[CARD_FILE], path)
+    try:
+        weights = safetensors.numpy.load(members[WEIGHTS_FILE])
+    except safetensors.SafetensorError as error:
+        raise ModelError(f"its weights are unreadable ({error})", path, "Copy or train it again.") from error
+    return Bundle(card, weights, members[GRAPH_FILE], hashlib.sha256(data).hexdigest(), path)
+
+
+def _members(data: bytes, path: Path) -> dict[str, bytes]:
+    """The three members; zipfile checks each one's CRC-32 as it reads."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return {name: archive.read(name) for name in (CARD_FILE, WEIGHTS_FILE, GRAPH_FILE)}
+    except zipfile.BadZipFile as error:
+        raise ModelError("not a mien bundle, or a damaged one", path, "Copy or train it again.") from error
+    except KeyError as error:
+        raise ModelError(f"not a mien bundle: {error.args[0]}", path, f"Name a {SUFFIX} file.") from error
+    except (NotImplementedError, RuntimeError, EOFError) as error:
+        raise ModelError(f"a damaged bundle ({error})", path, "Copy or train it again.") from error
+
+
+def _card(text: bytes, path: Path) -> Card:
+    try:
+        settings = yaml.safe_load(text)
+        card = Card.model_validate(settings)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ModelError(f"{CARD_FILE} is unreadable", path, "Copy or train it again.") from error
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+        raise ModelError(f"{CARD_FILE} does not fit this version of mien ({faults})", path) from error
+    if len(card.labels) != card.network.classes:
+        raise ModelError(f"it has {card.network.classes} classes but {len(card.labels)} labels", path)
+    return card

@@ -1,0 +1,136 @@
+"""A network's ONNX graph, whose weights stay in the bundle's safetensors.
+
+The graph names each weight and refers to it as external data, so the numbers stand once in a bundle; ONNX Runtime folds
+the batch norms into the convolutions when it loads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import require
+from mien.model.spec import CnnSpec, MobileNetSpec, NetworkSpec
+
+OPSET = 17
+WEIGHTS_FILE = "weights.safetensors"
+INPUT, OUTPUT = "faces", "logits"
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+class _Writer:
+    """Collects nodes; each method appends one step after the last."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.helper = require("onnx.helper", "train")
+        self.weights = weights
+        self.nodes: list[Any] = []
+        self.used: list[str] = []
+        self.constants: list[Any] = []
+        self.last = INPUT
+
+    def add(self, kind: str, *inputs: str, **attributes: Any) -> None:
+        output = f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(self.helper.make_node(kind, [self.last, *inputs], [output], **attributes))
+        self.last = output
+
+    def weight(self, name: str) -> str:
+        self.used.append(name)
+        return name
+
+    def constant(self, name: str, value: float) -> str:
+        if name not in {tensor.name for tensor in self.constants}:
+            self.constants.append(self.helper.make_tensor(name, 1, [], [value]))
+        return name
+
+    def external(self, name: str) -> Any:
+        tensor = require("onnx", "train").TensorProto(name=name, data_type=1, dims=self.weights[name].shape)
+        tensor.data_location = 1
+        tensor.external_data.add(key="location", value=WEIGHTS_FILE)
+        return tensor
+
+
+def build_graph(spec: NetworkSpec, weights: Weights) -> bytes:
+    """The ONNX model (opset 17) of a network: ``faces`` float32 (N, 1, 48, 48) to ``logits`` float32 (N, classes).
+
+    Args:
+        spec: the network's settings.
+        weights: its state, float32 arrays by name; the graph takes their shapes, not their values.
+    """
+    writer = _Writer(weights)
+    if isinstance(spec, MobileNetSpec):
+        _mobilenet(writer, spec)
+    else:
+        _cnn(writer, spec)
+    helper = writer.helper
+    graph = helper.make_graph(
+        writer.nodes,
+        spec.name,
+        [helper.make_tensor_value_info(INPUT, 1, ["n", 1, 48, 48])],
+        [helper.make_tensor_value_info(writer.last, 1, ["n", spec.classes])],
+        [*map(writer.external, writer.used), *writer.constants],
+    )
+    graph.node[-1].output[0] = graph.output[0].name = OUTPUT
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="mien", ir_version=9)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _mobilenet(writer: _Writer, spec: MobileNetSpec) -> None:
+    if spec.channels == 3:
+        writer.add("Concat", INPUT, INPUT, axis=1)
+    names = [name.removesuffix(".norm.bias") for name in writer.weights if name.endswith(".norm.bias")]
+    for name in sorted(names, key=_layer_order):
+        stride = _stride(name, spec)
+        _conv_norm(writer, name, stride)
+    writer.add("GlobalAveragePool")
+    writer.add("Flatten")
+    _dense(writer, "head")
+
+
+def _layer_order(name: str) -> tuple[int, bool]:
+    """conv1, then conv_dw_1, conv_pw_1, conv_dw_2, ..."""
+    layer = name.removeprefix("features.")
+    return (0, False) if layer == "conv1" else (int(layer.rpartition("_")[2]), "_pw_" in layer)
+
+
+def _stride(name: str, spec: MobileNetSpec) -> int:
+    number, pointwise = _layer_order(name)
+    if number == 0:
+        return spec.stem_stride
+    return 2 if not pointwise and number in (2, 4, 6, 12) else 1
+
+
+def _conv_norm(writer: _Writer, name: str, stride: int) -> None:
+    channels, _, kernel, _ = writer.weights[f"{name}.weight"].shape
+    before, after = ((kernel // 2,) * 2) if stride == 1 else (0, 1)
+    groups = channels if "_dw_" in name else 1
+    writer.add(
+        "Conv",
+        writer.weight(f"{name}.weight"),
+        strides=[stride] * 2,
+        pads=[before, before, after, after],
+        group=groups,
+    )
+    norm = [writer.weight(f"{name}.norm.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
+    writer.add("BatchNormalization", *norm, epsilon=1e-3)
+    writer.add("Clip", writer.constant("zero", 0.0), writer.constant("six", 6.0))
+
+
+def _dense(writer: _Writer, name: str) -> None:
+    writer.add("Gemm", writer.weight(f"{name}.weight"), writer.weight(f"{name}.bias"), transB=1)
+
+
+def _cnn(writer: _Writer, spec: CnnSpec) -> None:
+    for position, name in enumerate(("features.0", "features.3", "features.6")):
+        writer.add("Conv", writer.weight(f"{name}.weight"), writer.weight(f"{name}.bias"))
+        writer.add("Relu")
+        if position < 2:
+            writer.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    writer.add("Flatten")
+    _dense(writer, "features.9")
+    writer.add("Relu")
+    _dense(writer, "head")

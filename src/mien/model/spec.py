@@ -1,0 +1,34 @@
+"""What a network is, as plain settings: written into recipes and bundles, read without torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class MobileNetSpec(BaseModel):
+    """MobileNet v1 cut after a block (Howard et al. 2017, arXiv:1704.04861, table 1), with a dense head."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["mobilenet"] = "mobilenet"
+    cut: int = Field(default=12, ge=1, le=13)
+    """The last depthwise-separable block that is kept."""
+    stem_stride: Literal[1, 2] = 2
+    """Stride of the first convolution; 1 doubles the resolution of every later layer."""
+    channels: Literal[1, 3] = 1
+    """Input channels of the first convolution; 1 holds the three-channel kernel summed (same result for gray faces)."""
+    classes: int = Field(default=7, ge=2)
+
+
+class CnnSpec(BaseModel):
+    """The article's plain network: three convolutions and two dense layers, 318,407 parameters for 7 classes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["cnn"] = "cnn"
+    classes: int = Field(default=7, ge=2)
+
+
+NetworkSpec = Annotated[MobileNetSpec | CnnSpec, Field(discriminator="name")]

@@ -1,0 +1,101 @@
+"""Augmentation as functions on whole batches of tensors; random numbers come from a CPU generator on every device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Augment(BaseModel):
+    """Ranges of Keras' ImageDataGenerator, in its units."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rotation: float = Field(default=0.0, ge=0, le=180)
+    """Largest rotation either way, degrees."""
+    shift: float = Field(default=0.0, ge=0, le=1)
+    """Largest horizontal and vertical shift either way, as a fraction of the side."""
+    shear: float = Field(default=0.0, ge=0, lt=90)
+    """Largest shear angle either way, degrees."""
+    zoom: float = Field(default=0.0, ge=0, lt=1)
+    """Horizontal and vertical zoom factors are drawn apart from [1 - zoom, 1 + zoom]."""
+    flip: bool = False
+    """Mirror half of the faces."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One affine map a face; every field is a float (B,) but ``flip``, bool (B,)."""
+
+    theta: Tensor
+    """Rotation, degrees."""
+    tx: Tensor
+    """Horizontal shift, pixels: the face moves left where it is positive."""
+    ty: Tensor
+    """Vertical shift, pixels: the face moves up where it is positive."""
+    shear: Tensor
+    """Degrees."""
+    zx: Tensor
+    """Horizontal factor: the face grows narrower where it is above 1."""
+    zy: Tensor
+    """Vertical factor."""
+    flip: Tensor
+
+
+def draw(augment: Augment, batch: int, side: int, generator: torch.Generator) -> Draw:
+    """Draw the maps of a batch as Keras' ``get_random_transform`` does: each quantity uniform and on its own."""
+
+    def uniform(reach: float, around: float = 0.0) -> Tensor:
+        return around + reach * (2 * torch.rand(batch, generator=generator) - 1)
+
+    return Draw(
+        theta=uniform(augment.rotation),
+        tx=uniform(augment.shift * side),
+        ty=uniform(augment.shift * side),
+        shear=uniform(augment.shear),
+        zx=uniform(augment.zoom, 1.0),
+        zy=uniform(augment.zoom, 1.0),
+        flip=(torch.rand(batch, generator=generator) < 0.5) & augment.flip,
+    )
+
+
+def affine(images: Tensor, how: Draw) -> Tensor:
+    """Apply one affine map to each face, bilinear, the edge repeated outside.
+
+    The same map as Keras' ``ImageDataGenerator.apply_transform``: rotation, shift, shear and zoom about the centre of
+    the pixel grid, in that order of matrix product, then the mirror.
+
+    Args:
+        images: float (B, 1, S, S).
+        how: the maps, as drawn by :func:`draw`.
+
+    Returns:
+        float (B, 1, S, S), on the device of ``images``.
+    """
+    side = images.shape[-1]
+    theta = _matrix(how)  # (B, 2, 3), from an output pixel (x, y) to its source, from the centre, in pixels
+    theta[:, :, 2] /= (side - 1) / 2
+    theta = theta.to(images)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=True)  # (B, S, S, 2)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def _matrix(how: Draw) -> Tensor:
+    theta, shear = torch.deg2rad(how.theta), torch.deg2rad(how.shear)
+    zero, one = torch.zeros_like(theta), torch.ones_like(theta)
+    rotation = _stack([theta.cos(), -theta.sin(), zero], [theta.sin(), theta.cos(), zero])
+    shift = _stack([one, zero, how.tx], [zero, one, how.ty])
+    shears = _stack([one, -shear.sin(), zero], [zero, shear.cos(), zero])
+    zoom = _stack([how.zx, zero, zero], [zero, how.zy, zero])
+    mirror = _stack([torch.where(how.flip, -one, one), zero, zero], [zero, one, zero])
+    return (rotation @ shift @ shears @ zoom @ mirror)[:, :2]
+
+
+def _stack(first: list[Tensor], second: list[Tensor]) -> Tensor:
+    """Rows of homogeneous 3x3 matrices, (B, 3, 3)."""
+    zero, one = torch.zeros_like(first[0]), torch.ones_like(first[0])
+    return torch.stack([torch.stack(row, 1) for row in (first, second, [zero, zero, one])], 1)

@@ -1,0 +1,344 @@
+"""Run a recipe: its phases one after another, resumable at every epoch, into a bundle.
+
+A run folder holds ``recipe.yaml`` (resolved), ``history.csv``, ``best.mien`` and ``checkpoints/``. Every epoch ends with
+``checkpoints/NAME.ckpt`` (weights, optimizer, callbacks, history in one file); every phase ends with
+``checkpoints/NAME.safetensors`` (the weights that the next phase starts from). A killed run goes on from these.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import safetensors
+import safetensors.torch
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from mien.data.faces import Faces
+from mien.data.readers import load_faces
+from mien.errors import DataError, DivergedError, RecipeError, WeightsError
+from mien.files import atomic
+from mien.model.bundle import BEST, Bundle, Card, save_bundle
+from mien.model.graph import build_graph
+from mien.model.imagenet import find_weights, load_imagenet
+from mien.model.mobilenet import MobileNet
+from mien.model.networks import Network, build, set_trainable
+from mien.provenance import environment
+from mien.train.callbacks import History, KeepBest, PlateauDrop, Row, weights_finite
+from mien.train.loader import DeviceFaces, PlainBatches, TrainingBatches
+from mien.train.module import Classifier, class_weights
+from mien.train.progress import Bar
+from mien.train.recipe import Phase, Recipe, load_recipe
+
+VALIDATION_BATCH = 512
+
+
+@dataclass
+class Run:
+    """A run under way, and what it became.
+
+    Attributes:
+        out: the run's folder.
+        recipe: the resolved recipe.
+        seed: of weights, order and augmentation.
+        device: ``cpu`` or ``cuda``.
+        rows: the history, one row an epoch.
+        bundle: the trained model, once there is one.
+        seconds: wall time of training, all sessions of a resumed run together.
+    """
+
+    out: Path
+    recipe: Recipe
+    seed: int = 0
+    device: str = "cpu"
+    rows: list[Row] = field(default_factory=list)
+    bundle: Bundle | None = None
+    tensorboard: bool = False
+    progress: bool = True
+    on_epoch: Callable[[Row], None] = lambda row: None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the run keeps what it resumes from."""
+        return self.out / "checkpoints"
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all epochs, validation included."""
+        return float(sum(row["seconds"] for row in self.rows))
+
+
+def train(
+    recipe: Recipe | str | Path,
+    data: Faces | str | Path,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    tensorboard: bool = False,
+    progress: bool = True,
+    on_epoch: Callable[[Row], None] = lambda row: None,
+) -> Run:
+    """Train a recipe on a data set.
+
+    Args:
+        recipe: a recipe, a shipped one's name, or a YAML file.
+        data: faces, or any data set that :func:`mien.load_faces` reads.
+        out: the run's folder; it must not hold a run already, but to resume it.
+        seed: decides the head's first weights, the order of the faces and their augmentation.
+        resume: go on with the run in ``out``, to the same result as an unbroken run.
+        weights: a local file of ImageNet weights, where the recipe starts from these.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        tensorboard: also log to ``out/tensorboard``.
+        progress: show a bar where stderr is a terminal.
+        on_epoch: called with each epoch's row of the history.
+
+    Raises:
+        MienError: for data, recipes or weights that do not fit, and where training diverges.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    faces = data if isinstance(data, Faces) else load_faces(data)
+    run = Run(Path(out), recipe, seed, _device(device), tensorboard=tensorboard, progress=progress, on_epoch=on_epoch)
+    training, validation = (_split(faces, name, recipe) for name in (recipe.data.train, recipe.data.validation))
+    _open(run, faces, resume)
+    network = _first_network(run, weights)
+    with _quiet():
+        for number, phase in enumerate(recipe.phases, start=1):
+            _run_phase(run, network, number, phase, training, validation, faces)
+    run.bundle = _save(run, network, faces)
+    return run
+
+
+def _device(device: str) -> str:
+    cuda = torch.cuda.is_available()
+    if device not in ("auto", "cpu", "cuda"):
+        raise RecipeError(f"there is no device {device!r}", "--device", "Choose auto, cpu or cuda.")
+    if device == "cuda" and not cuda:
+        raise RecipeError("PyTorch finds no CUDA device here", "--device", "Use --device cpu.")
+    return "cuda" if cuda and device != "cpu" else "cpu"
+
+
+def _split(faces: Faces, name: str, recipe: Recipe) -> Faces:
+    part = faces.select(name)
+    if len(faces.labels) != recipe.network.classes:
+        raise DataError(f"{len(faces.labels)} classes, but the recipe has {recipe.network.classes}", faces.name)
+    return part
+
+
+def _open(run: Run, faces: Faces, resume: bool) -> None:
+    """Make the run's folder, or check that the one to resume holds the same run."""
+    identity = {"recipe": run.recipe.model_dump(mode="json"), "data": faces.fingerprint, "seed": run.seed}
+    note = run.checkpoints / "run.json"
+    if resume and note.is_file():
+        before = json.loads(note.read_text())
+        changed = [name for name, value in identity.items() if before.get(name) != value]
+        if changed:
+            raise RecipeError(f"{' and '.join(changed)} differ from the run there", run.out, "Name another --out.")
+    elif note.is_file():
+        raise RecipeError("there is a run already", run.out, "Add --resume to go on with it, or name another --out.")
+    else:
+        with atomic(note) as temporary:
+            temporary.write_text(json.dumps(identity, indent=2))
+    with atomic(run.out / "recipe.yaml") as temporary:
+        temporary.write_text(run.recipe.to_yaml(), encoding="utf-8")
+
+
+def _first_network(run: Run, weights: str | Path | None) -> Network:
+    """The network as it is before the first phase; the caller's random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)
+        network = build(run.recipe.network)
+    if isinstance(network, MobileNet):
+        network.norm_frozen = run.recipe.batch_norm == "frozen"
+        if run.recipe.imagenet:
+            load_imagenet(network, find_weights(weights))
+    elif weights is not None:
+        raise WeightsError(f"the recipe {run.recipe.name} takes no ImageNet weights", weights, "Leave --weights out.")
+    return network
+
+
+def _run_phase(
+    run: Run, network: Network, number: int, phase: Phase, training: Faces, validation: Faces, faces: Faces
+) -> None:
+    """Train one phase, or load what it left where it is done."""
+    name = f"{number}-{phase.name}"
+    done, checkpoint = run.checkpoints / f"{name}.safetensors", run.checkpoints / f"{name}.ckpt"
+    if done.is_file():
+        _load_done(run, network, done)
+        return
+    set_trainable(network, phase.train)
+    history = History(phase, run.rows)
+    best = KeepBest(phase.early_stopping, history)
+    module = Classifier(network, phase.optimizer, _class_weights(run.recipe, training))
+    trainer = _trainer(run, phase, name, [history, best, *_plateau(phase, history), _Told(run)])
+    batches = _Batches(run, training, validation)
+    try:
+        trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if checkpoint.is_file() else None)
+    except DivergedError as error:
+        raise _kept(error, run, network, best, faces) from error
+    except SystemExit as error:  # Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt from error
+    network.load_state_dict(best.weights)
+    with atomic(done) as temporary:
+        tensors = {key: tensor.contiguous() for key, tensor in best.weights.items()}
+        safetensors.torch.save_file(tensors, temporary, {"rows": json.dumps(run.rows)})
+
+
+def _load_done(run: Run, network: Network, done: Path) -> None:
+    try:
+        with safetensors.safe_open(done, "pt") as file:
+            run.rows[:] = json.loads(file.metadata()["rows"])
+        network.load_state_dict(safetensors.torch.load_file(done))
+    except safetensors.SafetensorError as error:
+        raise RecipeError(f"a damaged checkpoint ({error})", done, "Delete it and resume once more.") from error
+
+
+def _class_weights(recipe: Recipe, training: Faces) -> Tensor:
+    return class_weights(torch.from_numpy(training.emotion.copy()), recipe.network.classes, recipe.class_weights)
+
+
+def _plateau(phase: Phase, history: History) -> list[L.Callback]:
+    return [PlateauDrop(phase.plateau, history)] if phase.plateau else []
+
+
+def _trainer(run: Run, phase: Phase, name: str, callbacks: list[L.Callback]) -> L.Trainer:
+    keep = ModelCheckpoint(
+        run.checkpoints, name, save_top_k=1, monitor=None, enable_version_counter=False, save_on_train_epoch_end=True
+    )
+    bar = [Bar(phase.name, run.recipe.batch_size)] if run.progress and sys.stderr.isatty() else []
+    return L.Trainer(
+        accelerator="gpu" if run.device == "cuda" else "cpu",
+        devices=1,
+        precision="bf16-mixed" if run.device == "cuda" else "32-true",
+        max_epochs=phase.epochs,
+        callbacks=[*callbacks, *bar, keep],
+        logger=_logger(run, name),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        inference_mode=True,
+    )
+
+
+def _logger(run: Run, name: str) -> Any:
+    if not run.tensorboard:
+        return False
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(run.out / "tensorboard", name="", version=name)
+
+
+class _Told(L.Callback):
+    """After each epoch: write the history, tell the caller, and log to TensorBoard where asked."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        row = self.run.rows[-1]
+        write_history(self.run.rows, self.run.out / "history.csv")
+        figures = {name: value for name, value in row.items() if isinstance(value, float)}
+        for logger in trainer.loggers:
+            logger.log_metrics(figures, step=row["epoch"])
+        self.run.on_epoch(row)
+
+
+class _Batches(L.LightningDataModule):
+    """Fresh training batches each epoch, from the run's seed and the epoch's number."""
+
+    def __init__(self, run: Run, training: Faces, validation: Faces) -> None:
+        super().__init__()
+        self.run = run
+        self.training = DeviceFaces.of(training, run.device)
+        self.validation = DeviceFaces.of(validation, run.device)
+
+    def train_dataloader(self) -> TrainingBatches:
+        recipe, epoch = self.run.recipe, len(self.run.rows)
+        return TrainingBatches(
+            self.training, recipe.batch_size, recipe.augment, recipe.preprocessing, self.run.seed, epoch
+        )
+
+    def val_dataloader(self) -> PlainBatches:
+        return PlainBatches(self.validation, VALIDATION_BATCH, self.run.recipe.preprocessing)
+
+
+def write_history(rows: list[Row], path: Path) -> None:
+    """Write the history as CSV, one row an epoch."""
+    with atomic(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _kept(error: DivergedError, run: Run, network: Network, best: KeepBest, faces: Faces) -> DivergedError:
+    """The same error, with the place of the last good weights where there are any."""
+    phase_steps = f"{error.what}; nothing was kept, for no epoch had ended"
+    if best.weights and weights_finite(best.weights):
+        network.load_state_dict(best.weights)
+        saved = _save(run, network, faces)
+        phase_steps = f"{error.what}; the weights of the last good epoch are in {saved.path}"
+    return DivergedError(phase_steps, run.recipe.name, error.mend)
+
+
+def _save(run: Run, network: Network, faces: Faces) -> Bundle:
+    weights = {
+        name: tensor.detach().cpu().contiguous().numpy()
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point()
+    }
+    spec = run.recipe.network
+    best = max(run.rows, key=lambda row: row["val_accuracy"], default={})
+    provenance = {
+        "recipe": run.recipe.model_dump(mode="json"),
+        "data": {"name": faces.name, "fingerprint": faces.fingerprint, "splits": faces.splits()},
+        "seed": run.seed,
+        "device": run.device,
+        "epochs": len(run.rows),
+        "best_epoch": best.get("epoch"),
+        "validation": {"split": run.recipe.data.validation, "accuracy": best.get("val_accuracy")},
+        "seconds": round(run.seconds, 1),
+        **environment(),
+    }
+    card = Card(
+        name=run.recipe.name,
+        network=spec,
+        labels=faces.labels,
+        preprocessing=run.recipe.preprocessing,
+        provenance=provenance,
+    )
+    return save_bundle(Bundle(card, weights, build_graph(spec, weights)), run.out / BEST)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's remarks on set-up and loaders are not for our users; the caller's settings come back after."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    levels = {name: logging.getLogger(name).level for name in names}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            for name in names:
+                logging.getLogger(name).setLevel(logging.ERROR)
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+__all__ = ["Run", "train", "write_history"]

@@ -1,0 +1,89 @@
+"""Batches of faces: the whole data set lies on the device; order and augmentation follow from seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mien.data.faces import Faces
+from mien.errors import DataError
+from mien.model.preprocess import Preprocessing
+from mien.train.augment import Augment, affine, draw
+
+
+@dataclass(frozen=True)
+class DeviceFaces:
+    """A labelled set as tensors: ``images`` uint8 (N, 1, 48, 48), ``labels`` int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, faces: Faces, device: torch.device | str = "cpu") -> DeviceFaces:
+        """Copy a set to the device.
+
+        Raises:
+            DataError: where a face has no label.
+        """
+        if (faces.emotion < 0).any():
+            count = int((faces.emotion < 0).sum())
+            raise DataError(f"{count} faces have no label", faces.name, "Train and validate on labelled splits.")
+        images = torch.from_numpy(faces.images.copy())[:, None]
+        return cls(images.to(device), torch.from_numpy(faces.emotion.copy()).to(device))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def scale(images: Tensor, how: Preprocessing) -> Tensor:
+    """:func:`mien.model.preprocess.prepare` for tensors: uint8 (B, 1, 48, 48) to float32 (B, 1, 48, 48)."""
+    factor, offset = how.factor_offset
+    return images.float() * factor + offset
+
+
+@dataclass(frozen=True)
+class TrainingBatches:
+    """One epoch of shuffled, augmented batches; the last may be smaller."""
+
+    faces: DeviceFaces
+    size: int
+    augment: Augment
+    preprocessing: Preprocessing
+    seed: int
+    epoch: int
+
+    def __len__(self) -> int:
+        return -(-len(self.faces) // self.size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
+        for rows in torch.randperm(len(self.faces), generator=generator).split(self.size):
+            rows = rows.to(self.faces.labels.device)
+            images = self.faces.images[rows].float()  # (B, 1, 48, 48)
+            if self.augment != Augment():
+                images = affine(images, draw(self.augment, len(rows), images.shape[-1], generator))
+            yield scale(images, self.preprocessing), self.faces.labels[rows]
+
+
+@dataclass(frozen=True)
+class PlainBatches:
+    """A set in its own order, neither shuffled nor augmented."""
+
+    faces: DeviceFaces
+    size: int
+    preprocessing: Preprocessing
+
+    def __len__(self) -> int:
+        return -(-len(self.faces) // self.size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        batches = zip(self.faces.images.split(self.size), self.faces.labels.split(self.size), strict=True)
+        return ((scale(images, self.preprocessing), labels) for images, labels in batches)
+
+
+def _mix(seed: int, epoch: int) -> int:
+    """One seed from two, so that neighbouring seeds do not share epochs."""
+    return (seed * 1_000_003 + epoch * 7_919 + 12_345) % (2**63)

@@ -1,0 +1,175 @@
+"""Recipes: a training run as a readable file, and changes to it from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mien.errors import RecipeError
+from mien.model.preprocess import Preprocessing
+from mien.model.spec import MobileNetSpec, NetworkSpec
+from mien.train.augment import Augment
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class Optimizer(BaseModel):
+    """Which optimizer, in Keras' terms."""
+
+    model_config = _STRICT
+
+    name: Literal["adam", "nadam", "sgd"]
+    lr: float = Field(gt=0)
+    """Learning rate at the start of the phase."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """SGD only."""
+    decay: float = Field(default=0.0, ge=0)
+    """SGD only: the rate at step t is ``lr / (1 + decay * t)``, as in Keras' legacy optimizers."""
+    epsilon: float = Field(default=1e-7, gt=0)
+    """Adam and Nadam: Keras' default, where PyTorch's is 1e-8."""
+
+
+class EarlyStopping(BaseModel):
+    """Stop once validation accuracy has not grown by more than ``min_delta`` for ``patience`` epochs."""
+
+    model_config = _STRICT
+
+    min_delta: float = Field(ge=0)
+    patience: int = Field(ge=1)
+    restore_best: bool = True
+    """End with the weights of the best epoch, not of the last."""
+
+
+class Plateau(BaseModel):
+    """Multiply the learning rate by ``factor`` after ``patience`` epochs without a gain in validation accuracy."""
+
+    model_config = _STRICT
+
+    min_delta: float = Field(ge=0)
+    factor: float = Field(gt=0, lt=1)
+    patience: int = Field(ge=1)
+    floor: float = Field(default=0.0, ge=0)
+
+
+class Phase(BaseModel):
+    """A stretch of training with one optimizer and one set of trainable layers."""
+
+    model_config = _STRICT
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    train: Literal["head", "all"] | int
+    """What trains: the head, everything, or everything from this block on."""
+    optimizer: Optimizer
+    epochs: int = Field(ge=1)
+    early_stopping: EarlyStopping | None = None
+    plateau: Plateau | None = None
+
+
+class Roles(BaseModel):
+    """Which split plays which part."""
+
+    model_config = _STRICT
+
+    train: str = "Training"
+    validation: str = "PublicTest"
+    test: str = "PrivateTest"
+
+
+class Recipe(BaseModel):
+    """All that decides a training run, but for the data and the seed."""
+
+    model_config = _STRICT
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    summary: str
+    """One sentence: what this recipe is."""
+    network: NetworkSpec
+    imagenet: bool = False
+    """Start from the published ImageNet weights (MobileNet only)."""
+    batch_norm: Literal["frozen", "train"] = "train"
+    """``frozen``: statistics stay those of ImageNet throughout."""
+    data: Roles = Roles()
+    preprocessing: Preprocessing = Preprocessing()
+    batch_size: int = Field(default=64, ge=1)
+    augment: Augment = Augment()
+    class_weights: Literal["none", "share", "inverse"] = "none"
+    """``share``: each class weighs its share of the training set, so that rare classes weigh less (the article's
+    choice, the opposite of balancing); ``inverse``: n / (classes * count), which balances."""
+    phases: list[Phase] = Field(min_length=1)
+
+    def to_yaml(self) -> str:
+        """The recipe with every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def shipped_recipes() -> list[str]:
+    """The names of the recipes that come with mien."""
+    files = resources.files("mien.train").joinpath("recipes").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def load_recipe(recipe: str | Path, changes: Iterable[str] = ()) -> Recipe:
+    """Read a recipe by its name or from a YAML file, and apply changes.
+
+    Args:
+        recipe: a shipped recipe's name, or a path ending in ``.yaml`` or ``.yml``.
+        changes: ``key=value`` pairs; a key such as ``phases.0.epochs`` leads into the recipe, a value is YAML.
+
+    Raises:
+        RecipeError: where there is no such recipe, or it does not hold together.
+    """
+    text = _read(recipe)
+    try:
+        settings = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError("not readable as YAML", recipe, str(error).replace("\n", " ")) from error
+    if not isinstance(settings, dict):
+        raise RecipeError("a recipe is a YAML mapping of settings", recipe)
+    for change in changes:
+        _apply(settings, change)
+    return _validate(settings, str(recipe))
+
+
+def _read(recipe: str | Path) -> str:
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise RecipeError("no such file", path, f"Shipped recipes: {', '.join(shipped_recipes())}.")
+        return path.read_text(encoding="utf-8")
+    if str(recipe) not in shipped_recipes():
+        raise RecipeError(f"there is no recipe {str(recipe)!r}", mend=f"Choose one of {', '.join(shipped_recipes())}.")
+    return resources.files("mien.train").joinpath("recipes", f"{recipe}.yaml").read_text(encoding="utf-8")
+
+
+def _apply(settings: dict[str, Any], change: str) -> None:
+    """Set one value inside nested mappings and lists; mappings that are missing are made."""
+    key, equals, value = change.partition("=")
+    *path, last = key.split(".")
+    if not equals or not all([*path, last]):
+        raise RecipeError(f"{change!r} is not key=value", "--set", "For example: --set phases.0.epochs=2")
+    place: Any = settings
+    try:
+        for part in path:
+            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
+    except (IndexError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{key!r} leads nowhere in this recipe", "--set", "Look at: mien summary RECIPE") from error
+
+
+def _validate(settings: dict[str, Any], where: str) -> Recipe:
+    try:
+        recipe = Recipe.model_validate(settings)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise RecipeError("; ".join(faults), where, "Mend the file or the --set.") from error
+    if recipe.imagenet and not isinstance(recipe.network, MobileNetSpec):
+        raise RecipeError("imagenet weights exist for the network mobilenet only", where)
+    names = [phase.name for phase in recipe.phases]
+    if len(set(names)) < len(names):
+        raise RecipeError("two phases have the same name", where)
+    return recipe
