@@ -1,12 +1,12 @@
 """Drawn faces of the seven expressions: data for demonstrations and tests where no real data set is at hand.
 
-Every face is a person (head, hair, skin, glasses, ...) who wears an expression (brows, lids, mouth, nose) and is photographed
-(pose, light, contrast, blur, noise). Only the expression depends on the class; the person and the photograph are drawn
-independently of it, so nothing but the expression tells the classes apart. Expressions differ in intensity down to barely
-visible ones, so the classes overlap, as real ones do.
+Every face is a person (head, hair, skin, glasses, ...) who wears an expression (brows, lids, mouth, nose) and is
+photographed (pose, light, contrast, blur, noise). Only the expression depends on the class; the person and the
+photograph are drawn independently of it, so nothing but the expression tells the classes apart. Expressions differ in
+intensity down to barely visible ones, so the classes overlap, as real ones do.
 
-The parts that move with each emotion follow the prototypes of Ekman and Friesen's Facial Action Coding System (1978), such
-as inner brows raised and lip corners down for sadness; the amounts are our own.
+The parts that move with each emotion follow the prototypes of Ekman and Friesen's Facial Action Coding System (1978),
+such as inner brows raised and lip corners down for sadness; the amounts are our own.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def draw_faces(n: int = 4000, seed: int = 0) -> Faces:
     """Draw faces of seven expressions; equal arguments draw equal faces.
 
     Args:
-        n: how many, at least 1. Disgust has 10 % of them and every other class 15 %; from 70 on, every split has every class.
+        n: how many, at least 1. Disgust has 10 % of them and every other class 15 %; from 70 on, every
+            split has every class.
         seed: a different one draws other faces of the same kind.
 
     Returns:
@@ -228,7 +229,8 @@ class _Pencil:
         depth = np.sqrt(np.maximum(0.0, 1.0 - x**2))
         turned = _curve(x * self._cos + depth * self._sin, y)
         placed = turned @ self._spin + self._center
-        return np.rint(placed * 2**_FIXED).astype(np.int32)
+        fixed: NDArray[np.int32] = np.rint(placed * 2**_FIXED).astype(np.int32)
+        return fixed
 
 
 def _level(gray: float) -> int:
@@ -260,7 +262,7 @@ def _outline(person: _Person, grow: float = 1.0) -> _Points:
 def _back(pencil: _Pencil, person: _Person, rng: np.random.Generator) -> None:
     """The background, the hair behind the head, neck, shoulders and ears."""
     pencil.canvas[:] = _level(rng.uniform(15, 240))
-    width, height = person.head
+    width = person.head[0]
     if person.style == 2:
         pencil.fill(_oval(0.0, 0.25, width * 1.28, 1.25, 0.8), person.hair)
     pencil.fill(_oval(0.0, 1.75, 1.25, 0.62, 0.8), rng.uniform(20, 230))
@@ -400,4 +402,5 @@ def _photograph(canvas: _Gray, rng: np.random.Generator) -> _Gray:
     light = 1.0 + strength * (np.cos(angle) * ramp[None, :] + np.sin(angle) * ramp[:, None])
     lit = (small * light - 128.0) * rng.uniform(0.75, 1.1) + 128.0 + rng.normal() * 12.0
     noisy = lit + rng.normal(size=lit.shape) * rng.uniform(1.0, 5.0)
-    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    picture: _Gray = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    return picture
