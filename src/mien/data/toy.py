@@ -164,14 +164,14 @@ def _express(emotion: Emotion, rng: np.random.Generator) -> _Expression:
     kinds = np.array(_PROTOTYPES[emotion])
     mix = rng.beta(0.5, 0.5)
     prototype = kinds[0] * mix + kinds[-1] * (1.0 - mix)
-    intensity = 0.3 + 0.9 * rng.beta(2.5, 1.5)
+    intensity = 0.3 + 0.9 * rng.beta(2.7, 1.4)
     neutral = np.array(_NEUTRAL)
     amounts = neutral + intensity * (prototype - neutral) + rng.normal(size=neutral.size) * np.array(_SPREAD)
     return _Expression(*np.maximum(amounts, np.array(_LEAST)).tolist())
 
 
 def _person(rng: np.random.Generator) -> _Person:
-    skin = rng.uniform(105, 225)
+    skin = rng.uniform(115, 225)
     even = rng.uniform
     return _Person(
         skin=skin,
@@ -261,7 +261,7 @@ def _outline(person: _Person, grow: float = 1.0) -> _Points:
 
 def _back(pencil: _Pencil, person: _Person, rng: np.random.Generator) -> None:
     """The background, the hair behind the head, neck, shoulders and ears."""
-    pencil.canvas[:] = _level(rng.uniform(15, 240))
+    pencil.canvas[:] = _level(rng.uniform(30, 220))
     width = person.head[0]
     if person.style == 2:
         pencil.fill(_oval(0.0, 0.25, width * 1.28, 1.25, 0.8), person.hair)
@@ -400,7 +400,7 @@ def _photograph(canvas: _Gray, rng: np.random.Generator) -> _Gray:
     ramp = np.linspace(-0.5, 0.5, SIDE)
     angle, strength = rng.uniform(0.0, 2 * np.pi), rng.uniform(0.0, 0.4)
     light = 1.0 + strength * (np.cos(angle) * ramp[None, :] + np.sin(angle) * ramp[:, None])
-    lit = (small * light - 128.0) * rng.uniform(0.75, 1.1) + 128.0 + rng.normal() * 12.0
+    lit = (small * light - 128.0) * rng.uniform(0.75, 1.1) + 128.0 + rng.normal() * 10.0
     noisy = lit + rng.normal(size=lit.shape) * rng.uniform(1.0, 5.0)
     picture: _Gray = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
     return picture
