@@ -1,0 +1,1 @@
+"""Evaluation: figures and plots from faces and the probabilities that a model gives them."""

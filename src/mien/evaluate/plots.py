@@ -1,0 +1,293 @@
+"""Plots: one function a figure, each returning a matplotlib Figure that nothing else holds on to.
+
+Titles come from the caller, who knows what the data are. matplotlib comes with the extra ``train``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mien.data.faces import Faces
+from mien.emotions import Emotion
+from mien.evaluate.metrics import ClassFigures
+from mien.files import atomic
+
+DPI = 150
+"""Resolution of saved PNG files, in dots an inch."""
+
+_FALLBACK = ("#4c72b0", "#c44e52", "#55a868", "#8172b3", "#ccb974", "#64b5cd", "#937860", "#da8bc3")
+_COLORS = {emotion.label: emotion.color for emotion in Emotion}
+_QUIET = "#6b6f76"
+_LETTER = 0.0135  # about the width of a small letter, as a share of a panel of history
+_TRAIN, _VALIDATION = "#3d7ea6", "#e07a3f"
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PNG (150 dpi) or SVG, by the path's suffix; the file appears whole or not at all.
+
+    Raises:
+        ValueError: where the suffix is neither ``.png`` nor ``.svg``.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".png", ".svg"):
+        raise ValueError(f"a figure is saved as .png or .svg, not {suffix or 'without a suffix'}")
+    # Dates and random ids would make equal figures differ as files.
+    metadata = {"Date": None} if suffix == ".svg" else None
+    with atomic(path) as temporary, mpl.rc_context({"svg.hashsalt": "mien"}):
+        figure.savefig(temporary, dpi=DPI, facecolor="white", metadata=metadata)
+
+
+def examples(faces: Faces, per_class: int = 5, title: str = "") -> Figure:
+    """The first faces of every class, one class a row, with its name and its number of faces.
+
+    Raises:
+        ValueError: where ``per_class`` is below 1.
+    """
+    if per_class < 1:
+        raise ValueError(f"per_class must be at least 1, not {per_class}")
+    figure = Figure(figsize=(1.6 + 1.0 * per_class, 1.02 * len(faces.labels) + 0.6), layout="constrained")
+    grid = figure.subplots(len(faces.labels), per_class, squeeze=False)
+    for label, (name, count) in enumerate(faces.label_counts().items()):
+        shown = faces.images[np.flatnonzero(faces.emotion == label)[:per_class]]
+        for column, axes in enumerate(grid[label]):
+            _bare(axes)
+            if column < len(shown):
+                _show_face(axes, shown[column])
+        grid[label, 0].set_ylabel(f"{name}\n{count:,}", rotation=0, ha="right", va="center", labelpad=8)
+    _head(figure, title or f"Examples: {faces.name}")
+    return figure
+
+
+def label_distributions(
+    left: Mapping[str, int], right: Mapping[str, int], titles: tuple[str, str], title: str = ""
+) -> Figure:
+    """Two bar charts side by side, such as of train and validation labels, or of true and predicted ones.
+
+    Args:
+        left: number of faces by class name.
+        right: the same for the other chart.
+        titles: the charts' titles.
+        title: the figure's title.
+    """
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    for axes, counts, name in zip(figure.subplots(1, 2), (left, right), titles, strict=True):
+        total = max(1, sum(counts.values()))
+        bars = axes.bar(list(counts), list(counts.values()), color=colors(list(counts)), width=0.75)
+        texts = [f"{count:,}\n{count / total:.1%}" for count in counts.values()]
+        axes.bar_label(bars, texts, padding=2, fontsize=8, color=_QUIET)
+        axes.set_title(fill(f"{name} ({sum(counts.values()):,})", 60), fontsize=11)
+        axes.set_ylabel("faces")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.margins(y=0.16)
+        _plain(axes)
+    _head(figure, title)
+    return figure
+
+
+def confusion_matrix(counts: NDArray[np.integer], names: Sequence[str], title: str) -> Figure:
+    """The confusion matrix, normalised by row, with each cell's percentage and count.
+
+    Args:
+        counts: int (C, C), row true, column predicted.
+        names: the C classes' names.
+        title: the figure's title.
+
+    Raises:
+        ValueError: where the shapes do not fit.
+    """
+    if counts.shape != (len(names), len(names)):
+        raise ValueError(f"counts must have the shape {(len(names), len(names))}, not {counts.shape}")
+    support = counts.sum(axis=1)
+    share = counts / np.maximum(support, 1)[:, None]
+    side = max(4.5, 1.0 * len(names))
+    figure = Figure(figsize=(side + 1.2, side + 0.4), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
+    for (row, column), part in np.ndenumerate(share):
+        ink = "white" if part > 0.55 else "#222222"
+        size = 10 if row == column else 9
+        axes.text(column, row - 0.1, f"{part:.1%}", ha="center", va="center", color=ink, fontsize=size)
+        axes.text(
+            column, row + 0.2, f"{counts[row, column]:,}", ha="center", va="center", color=ink, fontsize=7, alpha=0.8
+        )
+    axes.set_xticks(range(len(names)), list(names), rotation=30 if max(map(len, names)) > 8 else 0)
+    axes.set_yticks(range(len(names)), [f"{name}\n({n:,})" for name, n in zip(names, support, strict=True)])
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true (faces)")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, format=lambda value, _: f"{value:.0%}")
+    bar.set_label("share of the true class")
+    bar.outline.set_visible(False)
+    _head(figure, title)
+    return figure
+
+
+def history(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Loss and accuracy by epoch, for training and validation.
+
+    Phases are separated and named, the epoch of the best validation accuracy is marked, and a small triangle under the
+    curves marks every epoch that began with a lower learning rate than the one before it in its phase.
+
+    Args:
+        rows: one a epoch with ``phase`` (str), ``epoch`` (int, from 1 through all phases), ``train_loss``,
+            ``train_accuracy`` (0 to 1), ``val_loss``, ``val_accuracy`` (0 to 1) and ``lr``.
+        title: the figure's title.
+
+    Raises:
+        ValueError: where there are no rows.
+    """
+    if not rows:
+        raise ValueError("there is no epoch to plot")
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    for axes, key in ((loss, "loss"), (accuracy, "accuracy")):
+        _curves(axes, rows, key)
+        axes.plot(
+            best["epoch"], best[f"val_{key}"], "o", ms=8, mfc="none", mec="#222222", mew=1.4, label=_best(best, key)
+        )
+        _phases(axes, rows)
+        _drops(axes, rows)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(key)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        _plain(axes)
+        axes.legend(frameon=False, fontsize=8, loc="best")
+    accuracy.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    _head(figure, title)
+    return figure
+
+
+def per_class_table(per_class: Mapping[str, ClassFigures], title: str) -> Figure:
+    """Precision, recall and F1 of every class as bars with their values, and its support beside its name."""
+    figure = Figure(figsize=(10, 1.2 + 0.5 * len(per_class)), layout="constrained")
+    names = [f"{name} ({figures['support']:,})" for name, figures in per_class.items()]
+    panels = figure.subplots(1, 3, sharey=True)
+    for axes, (key, name) in zip(panels, (("precision", "precision"), ("recall", "recall"), ("f1", "F1")), strict=True):
+        values = [float(figures[key]) for figures in per_class.values()]  # type: ignore[literal-required]
+        bars = axes.barh(names, values, color=colors(list(per_class)), height=0.7)
+        axes.bar_label(bars, [f"{value:.1%}" for value in values], padding=3, fontsize=9)
+        axes.set_title(name, fontsize=11)
+        _percent_axis(axes)
+    panels[0].invert_yaxis()
+    panels[0].set_ylabel("class (faces)")
+    _head(figure, title)
+    return figure
+
+
+def face_and_bars(
+    image: NDArray[np.uint8], probabilities: NDArray[np.floating], names: Sequence[str], true: str | None, title: str
+) -> Figure:
+    """A face beside the bars of its class probabilities, the predicted and the true class marked.
+
+    Args:
+        image: uint8 (48, 48).
+        probabilities: float (C,), 0 to 1.
+        names: the C classes' names.
+        true: the true class's name, or None where it is not known.
+        title: the figure's title.
+    """
+    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.45))
+    _bare(left)
+    _show_face(left, image)
+    predicted = names[int(np.argmax(probabilities))]
+    left.set_xlabel(f"true: {true or 'not known'}\npredicted: {predicted}", fontsize=11)
+    bars = right.barh(list(names), probabilities, color=colors(names), height=0.7)
+    right.bar_label(bars, [f"{p:.1%}" for p in probabilities], padding=3, fontsize=9)
+    right.invert_yaxis()
+    _percent_axis(right)
+    right.set_xlabel("probability")
+    _mark_true(right, bars, names, true)
+    _head(figure, title)
+    return figure
+
+
+def colors(names: Sequence[str]) -> list[str]:
+    """A colour for each class: the emotion's own, or the next of a fixed palette for any other class."""
+    return [_COLORS.get(name, _FALLBACK[index % len(_FALLBACK)]) for index, name in enumerate(names)]
+
+
+def _curves(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str) -> None:
+    epochs = [row["epoch"] for row in rows]
+    marker = "." if len(rows) < 3 else None
+    for part, name, color in (("train", "training", _TRAIN), ("val", "validation", _VALIDATION)):
+        axes.plot(epochs, [row[f"{part}_{key}"] for row in rows], color=color, lw=1.8, marker=marker, label=name)
+
+
+def _best(best: Mapping[str, Any], key: str) -> str:
+    value = f"{best['val_loss']:.3f}" if key == "loss" else f"{best['val_accuracy']:.2%}"
+    return f"best validation accuracy: epoch {best['epoch']} ({value})"
+
+
+def _phases(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Name every phase above the panel, where its part begins, and draw a line between two."""
+    first, last = rows[0]["epoch"] - 0.5, rows[-1]["epoch"] + 0.5
+    axes.set_xlim(first, last)
+    taken, level = 0.0, 0
+    for index, row in enumerate(rows):
+        if index and row["phase"] == rows[index - 1]["phase"]:
+            continue
+        start = row["epoch"] - 0.5
+        if index:
+            axes.axvline(start, color=_QUIET, lw=0.9, ls=(0, (4, 3)))
+        # A name that would run into the one before it goes a line higher.
+        place = (start - first) / (last - first)
+        level = level + 1 if place < taken else 0
+        taken = place + _LETTER * (len(row["phase"]) + 1)
+        axes.text(place, 1.02 + 0.05 * level, row["phase"], transform=axes.transAxes, fontsize=8, color=_QUIET)
+
+
+def _drops(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    drops = [b["epoch"] for a, b in pairwise(rows) if b["phase"] == a["phase"] and b["lr"] < a["lr"]]
+    if drops:
+        down = axes.get_xaxis_transform()
+        axes.plot(drops, [0.02] * len(drops), "v", ms=5, color=_QUIET, transform=down, label="learning rate drops")
+
+
+def _mark_true(axes: Axes, bars: BarContainer, names: Sequence[str], true: str | None) -> None:
+    for name, tick, bar in zip(names, axes.get_yticklabels(), bars, strict=True):
+        if name == true:
+            tick.set_fontweight("bold")
+            bar.set_edgecolor("#222222")
+            bar.set_linewidth(1.6)
+
+
+def _show_face(axes: Axes, image: NDArray[np.uint8]) -> None:
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def _bare(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _percent_axis(axes: Axes) -> None:
+    """A share from 0 to 100 % along x, with room for the longest bar's value."""
+    axes.set_xlim(0.0, 1.18)
+    axes.set_xticks([0.0, 0.25, 0.5, 0.75, 1.0], ["0 %", "25 %", "50 %", "75 %", "100 %"], fontsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _head(figure: Figure, title: str) -> None:
+    """Set the figure's title, wrapped at its width."""
+    if title:
+        figure.suptitle(fill(title, int(figure.get_figwidth() * 10.5)), fontsize=13)
