@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -39,8 +40,10 @@ def naive_argmax(row: P) -> int:
 def naive_ece(probabilities: P, labels: Y, bins: int) -> float:
     total = 0.0
     edges = np.linspace(0.0, 1.0, bins + 1)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
-        inside = [i for i, row in enumerate(probabilities) if low < max(row) <= high or (high == 1.0 and max(row) > 1.0)]
+    for low, high in pairwise(edges):
+        inside = [
+            i for i, row in enumerate(probabilities) if low < max(row) <= high or (high == 1.0 and max(row) > 1.0)
+        ]
         if inside:
             hits = sum(naive_argmax(probabilities[i]) == labels[i] for i in inside) / len(inside)
             confidence = sum(max(probabilities[i]) for i in inside) / len(inside)
