@@ -58,7 +58,7 @@ def examples(faces: Faces, per_class: int = 5, title: str = "") -> Figure:
     """
     if per_class < 1:
         raise ValueError(f"per_class must be at least 1, not {per_class}")
-    figure = _figure(1.6 + 1.0 * per_class, 1.02 * len(faces.labels) + 0.6)
+    figure = _figure(1.6 + 1.0 * per_class, 1.02 * len(faces.labels) + 0.6, pad=0.04)
     grid = figure.subplots(len(faces.labels), per_class, squeeze=False)
     for label, (name, count) in enumerate(faces.label_counts().items()):
         shown = faces.images[np.flatnonzero(faces.emotion == label)[:per_class]]
@@ -270,9 +270,9 @@ def _mark_true(axes: Axes, bars: BarContainer, names: Sequence[str], true: str |
             bar.set_linewidth(1.6)
 
 
-def _figure(width: float, height: float) -> Figure:
+def _figure(width: float, height: float, pad: float = 0.1) -> Figure:
     """A figure of a size in inches whose parts make room for each other, with a little air at the edges."""
-    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))
 
 
 def _name_columns(axes: Axes, names: Sequence[str]) -> None:
