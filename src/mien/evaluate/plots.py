@@ -16,6 +16,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from mien.data.faces import Faces
@@ -56,7 +58,7 @@ def examples(faces: Faces, per_class: int = 5, title: str = "") -> Figure:
     """
     if per_class < 1:
         raise ValueError(f"per_class must be at least 1, not {per_class}")
-    figure = Figure(figsize=(1.6 + 1.0 * per_class, 1.02 * len(faces.labels) + 0.6), layout="constrained")
+    figure = _figure(1.6 + 1.0 * per_class, 1.02 * len(faces.labels) + 0.6, pad=0.04)
     grid = figure.subplots(len(faces.labels), per_class, squeeze=False)
     for label, (name, count) in enumerate(faces.label_counts().items()):
         shown = faces.images[np.flatnonzero(faces.emotion == label)[:per_class]]
@@ -64,7 +66,7 @@ def examples(faces: Faces, per_class: int = 5, title: str = "") -> Figure:
             _bare(axes)
             if column < len(shown):
                 _show_face(axes, shown[column])
-        grid[label, 0].set_ylabel(f"{name}\n{count:,}", rotation=0, ha="right", va="center", labelpad=8)
+        grid[label, 0].set_ylabel(f"{name}\n({count:,})", rotation=0, ha="right", va="center", labelpad=8)
     _head(figure, title or f"Examples: {faces.name}")
     return figure
 
@@ -80,16 +82,18 @@ def label_distributions(
         titles: the charts' titles.
         title: the figure's title.
     """
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = _figure(11, 4.2)
     for axes, counts, name in zip(figure.subplots(1, 2), (left, right), titles, strict=True):
         total = max(1, sum(counts.values()))
-        bars = axes.bar(list(counts), list(counts.values()), color=colors(list(counts)), width=0.75)
+        bars = axes.bar(range(len(counts)), list(counts.values()), color=colors(list(counts)), width=0.75)
         texts = [f"{count:,}\n{count / total:.1%}" for count in counts.values()]
         axes.bar_label(bars, texts, padding=2, fontsize=8, color=_QUIET)
         axes.set_title(fill(f"{name} ({sum(counts.values()):,})", 60), fontsize=11)
         axes.set_ylabel("faces")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.margins(y=0.16)
+        axes.set_ylim(0.0, 1.18 * max(1, *counts.values()))
+        _name_columns(axes, list(counts))
         _plain(axes)
     _head(figure, title)
     return figure
@@ -111,17 +115,11 @@ def confusion_matrix(counts: NDArray[np.integer], names: Sequence[str], title: s
     support = counts.sum(axis=1)
     share = counts / np.maximum(support, 1)[:, None]
     side = max(4.5, 1.0 * len(names))
-    figure = Figure(figsize=(side + 1.2, side + 0.4), layout="constrained")
+    figure = _figure(side + 1.2, side + 0.4)
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
-    for (row, column), part in np.ndenumerate(share):
-        ink = "white" if part > 0.55 else "#222222"
-        size = 10 if row == column else 9
-        axes.text(column, row - 0.1, f"{part:.1%}", ha="center", va="center", color=ink, fontsize=size)
-        axes.text(
-            column, row + 0.2, f"{counts[row, column]:,}", ha="center", va="center", color=ink, fontsize=7, alpha=0.8
-        )
-    axes.set_xticks(range(len(names)), list(names), rotation=30 if max(map(len, names)) > 8 else 0)
+    _cells(axes, counts, share)
+    _name_columns(axes, names)
     axes.set_yticks(range(len(names)), [f"{name}\n({n:,})" for name, n in zip(names, support, strict=True)])
     axes.set_xlabel("predicted")
     axes.set_ylabel("true (faces)")
@@ -150,21 +148,19 @@ def history(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """
     if not rows:
         raise ValueError("there is no epoch to plot")
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    figure = _figure(11, 4.8)
     loss, accuracy = figure.subplots(1, 2)
     best = max(rows, key=lambda row: row["val_accuracy"])
     for axes, key in ((loss, "loss"), (accuracy, "accuracy")):
         _curves(axes, rows, key)
-        axes.plot(
-            best["epoch"], best[f"val_{key}"], "o", ms=8, mfc="none", mec="#222222", mew=1.4, label=_best(best, key)
-        )
+        axes.plot(best["epoch"], best[f"val_{key}"], "o", ms=8, mfc="none", mec="#222222", mew=1.4, label=_best(best))
         _phases(axes, rows)
         _drops(axes, rows)
         axes.set_xlabel("epoch")
         axes.set_ylabel(key)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _plain(axes)
-        axes.legend(frameon=False, fontsize=8, loc="best")
+    figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     accuracy.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     _head(figure, title)
     return figure
@@ -172,7 +168,7 @@ def history(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
 
 def per_class_table(per_class: Mapping[str, ClassFigures], title: str) -> Figure:
     """Precision, recall and F1 of every class as bars with their values, and its support beside its name."""
-    figure = Figure(figsize=(10, 1.2 + 0.5 * len(per_class)), layout="constrained")
+    figure = _figure(10, 1.2 + 0.5 * len(per_class))
     names = [f"{name} ({figures['support']:,})" for name, figures in per_class.items()]
     panels = figure.subplots(1, 3, sharey=True)
     for axes, (key, name) in zip(panels, (("precision", "precision"), ("recall", "recall"), ("f1", "F1")), strict=True):
@@ -199,7 +195,7 @@ def face_and_bars(
         true: the true class's name, or None where it is not known.
         title: the figure's title.
     """
-    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
+    figure = _figure(8.4, 3.8)
     left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.45))
     _bare(left)
     _show_face(left, image)
@@ -220,6 +216,16 @@ def colors(names: Sequence[str]) -> list[str]:
     return [_COLORS.get(name, _FALLBACK[index % len(_FALLBACK)]) for index, name in enumerate(names)]
 
 
+def _cells(axes: Axes, counts: NDArray[np.integer], share: NDArray[np.floating]) -> None:
+    """Write every cell's percentage (a dash in a row without faces) and, smaller, its count."""
+    for (row, column), part in np.ndenumerate(share):
+        ink = "white" if part > 0.55 else "#222222"
+        text = f"{part:.1%}" if counts[row].any() else "–"
+        axes.text(column, row - 0.1, text, ha="center", va="center", color=ink, fontsize=10 if row == column else 9)
+        count = f"{counts[row, column]:,}"
+        axes.text(column, row + 0.2, count, ha="center", va="center", color=ink, fontsize=7, alpha=0.8)
+
+
 def _curves(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str) -> None:
     epochs = [row["epoch"] for row in rows]
     marker = "." if len(rows) < 3 else None
@@ -227,9 +233,8 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str) -> None:
         axes.plot(epochs, [row[f"{part}_{key}"] for row in rows], color=color, lw=1.8, marker=marker, label=name)
 
 
-def _best(best: Mapping[str, Any], key: str) -> str:
-    value = f"{best['val_loss']:.3f}" if key == "loss" else f"{best['val_accuracy']:.2%}"
-    return f"best validation accuracy: epoch {best['epoch']} ({value})"
+def _best(best: Mapping[str, Any]) -> str:
+    return f"best: epoch {best['epoch']} (validation accuracy {best['val_accuracy']:.2%}, loss {best['val_loss']:.3f})"
 
 
 def _phases(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -265,6 +270,20 @@ def _mark_true(axes: Axes, bars: BarContainer, names: Sequence[str], true: str |
             bar.set_linewidth(1.6)
 
 
+def _figure(width: float, height: float, pad: float = 0.1) -> Figure:
+    """A figure of a size in inches whose parts make room for each other, with a little air at the edges."""
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))
+
+
+def _name_columns(axes: Axes, names: Sequence[str]) -> None:
+    """Class names along x, tilted where they would run into each other."""
+    axes.set_xticks(range(len(names)), list(names))
+    if max(map(len, names), default=0) > 9:
+        axes.tick_params(axis="x", rotation=30)
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
+
+
 def _show_face(axes: Axes, image: NDArray[np.uint8]) -> None:
     axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
 
@@ -282,9 +301,10 @@ def _plain(axes: Axes) -> None:
 def _percent_axis(axes: Axes) -> None:
     """A share from 0 to 100 % along x, with room for the longest bar's value."""
     axes.set_xlim(0.0, 1.18)
-    axes.set_xticks([0.0, 0.25, 0.5, 0.75, 1.0], ["0 %", "25 %", "50 %", "75 %", "100 %"], fontsize=8)
+    axes.set_xticks([0.0, 0.25, 0.5, 0.75, 1.0], ["0%", "25%", "50%", "75%", "100%"], fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_bounds(0.0, 1.0)
 
 
 def _head(figure: Figure, title: str) -> None:
