@@ -1,1 +1,5 @@
-"""Evaluation: figures and plots from faces and the probabilities that a model gives them."""
+"""Evaluation: figures, pictures and tables of a model on a split. Needs the extra ``train``."""
+
+from mien.evaluate.evaluate import Evaluation, evaluate
+
+__all__ = ["Evaluation", "evaluate"]

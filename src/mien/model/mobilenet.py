@@ -84,6 +84,11 @@ class MobileNet(nn.Module):
                     module.eval()
         return self
 
+    def freeze_norm(self) -> None:
+        """Keep every batch norm in inference mode from now on, with the statistics that it has."""
+        self.norm_frozen = True
+        self.train(self.training)
+
     def groups(self) -> dict[str, list[nn.Module]]:
         """The parts that phases freeze: ``stem``, ``1`` to ``cut`` (the blocks), ``head``, from input to output."""
         parts: dict[str, list[nn.Module]] = {"stem": [self.features.get_submodule("conv1")]}

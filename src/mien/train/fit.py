@@ -162,7 +162,8 @@ def _first_network(run: Run, weights: str | Path | None) -> Network:
         torch.manual_seed(run.seed)
         network = build(run.recipe.network)
     if isinstance(network, MobileNet):
-        network.norm_frozen = run.recipe.batch_norm == "frozen"
+        if run.recipe.batch_norm == "frozen":
+            network.freeze_norm()
         if run.recipe.imagenet:
             load_imagenet(network, find_weights(weights))
     elif weights is not None:

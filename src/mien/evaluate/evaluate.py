@@ -1,0 +1,129 @@
+"""Judge a bundle on a split: the same ONNX Runtime session and preprocessing that prediction uses."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.faces import USAGES, Faces, Usage
+from mien.data.readers import load_faces
+from mien.errors import DataError
+from mien.evaluate import plots
+from mien.evaluate.metrics import summarize
+from mien.evaluate.table import predictions_csv
+from mien.files import atomic
+from mien.model.bundle import Bundle, load_bundle
+from mien.model.session import Session
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's answers on a split, and the figures that follow.
+
+    Attributes:
+        bundle: the model.
+        data: name and fingerprint of the whole data set.
+        split: the split's name.
+        faces: the split's faces, N of them.
+        probabilities: float64 (N, classes), calibrated.
+        figures: what :func:`mien.evaluate.metrics.summarize` gives.
+        seconds: wall time of the N answers.
+    """
+
+    bundle: Bundle
+    data: dict[str, str]
+    split: str
+    faces: Faces
+    probabilities: NDArray[np.float64]
+    figures: dict[str, Any]
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of faces named rightly, single view."""
+        return float(self.figures["accuracy"])
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """int64 (N,): the most probable class of each face."""
+        return self.probabilities.argmax(1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, ready for JSON."""
+        model = {
+            "name": self.bundle.card.name,
+            "sha256": self.bundle.sha256,
+            "parameters": self.bundle.parameters,
+        }
+        head = {"model": model, "data": self.data, "split": self.split, "views": 1}
+        return head | self.figures | {"seconds": round(self.seconds, 3)}
+
+    def write(self, out: str | Path, title: str | None = None) -> list[Path]:
+        """Write figures, pictures and the table of predictions into a folder, each file named by the split.
+
+        Returns:
+            The files: ``metrics``, ``predictions``, ``confusion``, ``classes`` and ``labels``.
+        """
+        out, name = Path(out), self.faces.labels
+        title = title or f"{self.bundle.card.name} on {self.data['name']}, {self.split}"
+        files = {stem: out / f"{self.split}-{stem}" for stem in ("metrics", "predictions", "confusion", "classes", "labels")}
+        metrics, table = files["metrics"].with_suffix(".json"), files["predictions"].with_suffix(".csv")
+        with atomic(metrics) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        predictions_csv(table, self.faces, self.probabilities)
+        true = self.faces.label_counts()
+        said = dict(zip(name, np.bincount(self.predicted, minlength=len(name)).tolist(), strict=True))
+        pictures = {
+            "confusion": plots.confusion_matrix(np.asarray(self.figures["confusion"]), name, title),
+            "classes": plots.per_class_table(self.figures["per_class"], title),
+            "labels": plots.label_distributions(true, said, ("True labels", "Predicted labels")),
+        }
+        for stem, figure in pictures.items():
+            plots.save(figure, files[stem].with_suffix(".png"))
+        return [metrics, table, *(files[stem].with_suffix(".png") for stem in pictures)]
+
+
+def evaluate(model: Bundle | str | Path, data: Faces | str | Path, split: str = "PublicTest") -> Evaluation:
+    """Judge a model on one split: one model, single view, no test-time augmentation.
+
+    Args:
+        model: a bundle, its file, or a run folder.
+        data: faces, or any data set that :func:`mien.load_faces` reads.
+        split: ``Training``, ``PublicTest``, ``PrivateTest`` or ``test`` (all that is not Training).
+
+    Raises:
+        MienError: where the model or the data cannot be read, or the split has unlabelled faces or other classes.
+    """
+    bundle = model if isinstance(model, Bundle) else load_bundle(model)
+    whole = data if isinstance(data, Faces) else load_faces(data)
+    faces = whole.select(split)
+    _check(bundle, faces)
+    session = Session(bundle)
+    start = time.perf_counter()
+    probabilities = session.probabilities(faces.images)
+    seconds = time.perf_counter() - start
+    figures = summarize(probabilities, faces.emotion, bundle.card.labels, _clean(whole, faces, split))
+    name = {"name": whole.name, "fingerprint": whole.fingerprint}
+    return Evaluation(bundle, name, split, faces, probabilities, figures, seconds)
+
+
+def _check(bundle: Bundle, faces: Faces) -> None:
+    if faces.labels != bundle.card.labels:
+        raise DataError(f"its classes are not the model's ({', '.join(bundle.card.labels)})", faces.name)
+    unlabelled = int((faces.emotion < 0).sum())
+    if unlabelled:
+        raise DataError(f"{unlabelled:,} faces have no label to compare with", faces.name, "Use mien predict for them.")
+
+
+def _clean(whole: Faces, faces: Faces, split: str) -> NDArray[np.bool_] | None:
+    """Which faces' pixels do not occur in Training; None where that cannot be told."""
+    training = whole.usage == USAGES.index(Usage.TRAINING)
+    if split == Usage.TRAINING or not training.any():
+        return None
+    return faces.clean(whole.take(training))
