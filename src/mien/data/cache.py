@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -21,6 +21,7 @@ from mien.files import atomic
 VERSION = 1
 """Raise it when a reader would make other faces of the same bytes."""
 
+_SMALL = 1 << 20
 _REQUIRED = ("images", "emotion", "usage", "row")
 
 
@@ -32,16 +33,19 @@ def cache_folder() -> Path:
 def content_key(files: Sequence[Path], root: Path, *traits: object) -> str:
     """SHA-256 (hex) of the files' bytes and their names below ``root``, and of whatever else the result hangs on."""
     digest = hashlib.sha256(repr((VERSION, *traits)).encode())
-    with ThreadPoolExecutor() as pool:
-        for path, content in zip(files, pool.map(_file_digest, files), strict=True):
-            name = path.name if path == root else path.relative_to(root).as_posix()
-            digest.update(f"{len(name)}:{name}:{content}".encode())
+    for path in files:
+        name = path.name if path == root else str(path).removeprefix(str(root))
+        content = _file_digest(path)
+        digest.update(f"{len(name)}:{name}:".encode())
+        digest.update(content)
     return digest.hexdigest()
 
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _file_digest(path: Path) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size < _SMALL:  # file_digest's setup would cost more than the hashing itself
+            return hashlib.sha256(file.readall()).digest()
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def read_cache(key: str, name: str) -> Faces | None:
@@ -59,7 +63,7 @@ def read_cache(key: str, name: str) -> Faces | None:
 
 def write_cache(key: str, faces: Faces) -> None:
     """Keep the faces under ``key``; a folder that cannot be written only means that the next load is slow again."""
-    arrays: dict[str, NDArray[np.generic]] = {tensor: getattr(faces, tensor) for tensor in _REQUIRED}
+    arrays: dict[str, NDArray[Any]] = {tensor: getattr(faces, tensor) for tensor in _REQUIRED}
     if faces.votes is not None:
         arrays["votes"] = faces.votes
     arrays = {tensor: np.ascontiguousarray(array) for tensor, array in arrays.items()}
@@ -72,7 +76,7 @@ def write_cache(key: str, faces: Faces) -> None:
         return
 
 
-def _to_faces(arrays: dict[str, NDArray[np.generic]], name: str, skipped: tuple[str, ...]) -> Faces:
+def _to_faces(arrays: dict[str, NDArray[Any]], name: str, skipped: tuple[str, ...]) -> Faces:
     return Faces(
         images=arrays["images"].astype(np.uint8, copy=False),
         emotion=arrays["emotion"].astype(np.int64, copy=False),
@@ -84,7 +88,7 @@ def _to_faces(arrays: dict[str, NDArray[np.generic]], name: str, skipped: tuple[
     )
 
 
-def _checksum(arrays: dict[str, NDArray[np.generic]], skipped: str) -> str:
+def _checksum(arrays: dict[str, NDArray[Any]], skipped: str) -> str:
     digest = hashlib.sha256(skipped.encode())
     for tensor in sorted(arrays):
         digest.update(f"{tensor} {arrays[tensor].dtype} {arrays[tensor].shape}".encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,12 @@ from typing import NamedTuple, cast
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mien.data.builder import TRAINING, Builder, label_from_word, usage_from_word
 from mien.data.faces import SIDE
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 """How the names of image files end, in lower case."""
 
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
@@ -75,7 +76,7 @@ def _decode_strict(data: bytes) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(image.convert("L"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "unknown format" if isinstance(error, Image.UnidentifiedImageError) else error
+        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
         raise ValueError(f"it is not a readable image ({reason})") from error
 
 
@@ -93,18 +94,20 @@ def _decode_or_error(data: bytes | None) -> NDArray[np.uint8] | ValueError:
 
 def find_images(root: Path) -> list[Path]:
     """Every file below ``root`` that is an image or stands where only images belong, sorted by path."""
-    return sorted(_walk(root, _DEPTH), key=lambda path: path.relative_to(root).as_posix())
+    return sorted(map(Path, _walk(root, _DEPTH)), key=os.fspath)
 
 
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    entries = [e for e in folder.iterdir() if not e.name.startswith(".") and e.name.lower() not in _CLUTTER]
-    is_leaf = is_emotion(folder.name)
-    for entry in entries:
-        if entry.is_dir():
-            if depth:
-                yield from _walk(entry, depth - 1)
-        elif is_leaf or entry.suffix.lower() in IMAGE_SUFFIXES:
-            yield entry
+def _walk(folder: str | Path, depth: int) -> Iterator[str]:
+    is_leaf = is_emotion(Path(folder).name)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
+                continue
+            if entry.is_dir():
+                if depth:
+                    yield from _walk(entry.path, depth - 1)
+            elif is_leaf or entry.name.lower().endswith(IMAGE_SUFFIXES):
+                yield entry.path
 
 
 def is_emotion(word: str) -> bool:

@@ -208,6 +208,6 @@ def _add_arrays(arrays: dict[str, NDArray[Any]], path: Path, builder: Builder) -
 
 
 def _as_pixels(images: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    if images.size and not (0 <= images.min() and images.max() <= 255):
+    if images.size and not (images.min() >= 0 and images.max() <= 255):
         raise DataError("the array images holds values outside 0 to 255", path, "Write it as uint8.")
     return images.astype(np.uint8)

@@ -179,5 +179,3 @@ def _csv(root: Path, files: Sequence[Path]) -> _Plan:
 
 def _parquet(root: Path, files: Sequence[Path]) -> _Plan:
     return _Plan("parquet", root, files, partial(read_parquet, files, root))
-
-
