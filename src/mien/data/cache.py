@@ -52,12 +52,12 @@ def read_cache(key: str, name: str) -> Faces | None:
     """The faces kept under ``key``, or None where there are none or the file is damaged."""
     try:
         with safe_open(cache_folder() / f"{key}.safetensors", framework="numpy") as file:
-            metadata = file.metadata() or {}
+            note = json.loads((file.metadata() or {})["mien"])
             arrays = {tensor: file.get_tensor(tensor) for tensor in file.keys()}  # noqa: SIM118
-        if metadata.get("checksum") != _checksum(arrays, metadata.get("skipped", "")):
+        if note["checksum"] != _checksum(arrays, note["skipped"]):
             return None
-        return _to_faces(arrays, name, tuple(json.loads(metadata["skipped"])))
-    except (SafetensorError, OSError, ValueError, KeyError):
+        return _to_faces(arrays, name, tuple(note["skipped"]))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -67,11 +67,10 @@ def write_cache(key: str, faces: Faces) -> None:
     if faces.votes is not None:
         arrays["votes"] = faces.votes
     arrays = {tensor: np.ascontiguousarray(array) for tensor, array in arrays.items()}
-    skipped = json.dumps(faces.skipped)
-    metadata = {"skipped": skipped, "checksum": _checksum(arrays, skipped)}
+    note = {"skipped": faces.skipped, "checksum": _checksum(arrays, faces.skipped)}
     try:
         with atomic(cache_folder() / f"{key}.safetensors") as path:
-            save_file(arrays, path, metadata)
+            save_file(arrays, path, {"mien": json.dumps(note)})
     except (OSError, SafetensorError):
         return
 
@@ -88,9 +87,9 @@ def _to_faces(arrays: dict[str, NDArray[Any]], name: str, skipped: tuple[str, ..
     )
 
 
-def _checksum(arrays: dict[str, NDArray[Any]], skipped: str) -> str:
-    digest = hashlib.sha256(skipped.encode())
+def _checksum(arrays: dict[str, NDArray[Any]], skipped: Sequence[str]) -> str:
+    digest = hashlib.sha256(json.dumps(skipped).encode())
     for tensor in sorted(arrays):
         digest.update(f"{tensor} {arrays[tensor].dtype} {arrays[tensor].shape}".encode())
-        digest.update(arrays[tensor])
+        digest.update(arrays[tensor].data)
     return digest.hexdigest()

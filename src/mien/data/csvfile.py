@@ -106,14 +106,15 @@ def _read_table(lines: Iterable[bytes], path: Path, builder: Builder, first: int
         try:
             block.append(_read_row(line, header, default, first + count, number))
         except ValueError as error:
+            _add_block(block, path, builder)  # so that bad rows are reported in the order of the file
+            block = []
             builder.bad(path, _place(first + count, number), str(error))
         count += 1
         if len(block) == _BLOCK:
             _add_block(block, path, builder)
             block = []
             tick()
-    if block:
-        _add_block(block, path, builder)
+    _add_block(block, path, builder)
     tick()
     return count
 
@@ -155,6 +156,8 @@ def _split(line: bytes) -> list[bytes]:
 
 
 def _add_block(block: list[_Row], path: Path, builder: Builder) -> None:
+    if not block:
+        return
     pixels = parse_pixels([row.text for row in block])
     if pixels is None:
         block, pixels = _parse_each(block, path, builder)
