@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,8 @@ _SPLIT_WORDS = {
 }
 
 
-class Progress(Protocol):
-    """Called as a cold load goes on; ``unit`` says what is counted, ``"bytes"`` or ``"faces"``."""
-
-    def __call__(self, done: int, total: int, unit: str) -> None:
-        """Take note that ``done`` of ``total`` have been read."""
+Progress = Callable[[int, int, str], None]
+"""Called as a cold load goes on, with what is done, the total, and what is counted: ``"bytes"`` or ``"faces"``."""
 
 
 @lru_cache(maxsize=256)
