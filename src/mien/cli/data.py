@@ -2,6 +2,184 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
+from mien.cli.console import console, print_json, print_table, stderr
+from mien.errors import DataError
+
+if TYPE_CHECKING:
+    from mien.data.builder import Progress
+    from mien.data.faces import Faces
+
 app = typer.Typer(help="Look at, convert, draw and fetch data sets.", no_args_is_help=True)
+
+
+class LayoutName(StrEnum):
+    """The layouts of ``--to``, named here so that --help loads nothing heavy."""
+
+    CSV = "csv"
+    OLD_CSV = "old-csv"
+    FOLDER = "folder"
+    PARQUET = "parquet"
+
+
+Source = Annotated[
+    Path | None, typer.Argument(metavar="D", help="A file or folder of faces; without it, the one in MIEN_DATA.")
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out and list them, instead of stopping.")]
+
+
+@contextmanager
+def loading_bar() -> Iterator[Progress]:
+    """A bar on stderr with rate and time left, for :func:`mien.data.load_faces`; only on a terminal, and transient."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("reading"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"))
+    with Progress(
+        *columns, TimeRemainingColumn(), console=stderr, transient=True, disable=not stderr.is_terminal
+    ) as bar:
+        task = bar.add_task("reading", total=None, rate="")
+
+        def show(done: int, total: int, unit: str) -> None:
+            speed = bar.tasks[0].speed or 0.0
+            rate = f"{speed / 1e6:,.0f} MB/s" if unit == "bytes" else f"{speed:,.0f} {unit}/s"
+            bar.update(task, completed=done, total=total, rate=rate)
+
+        yield show
+
+
+def load(source: Path | None, skip_bad: bool = False) -> Faces:
+    """Load a data set with a progress bar, and say on stderr which rows were left out."""
+    from mien.data import load_faces
+
+    with loading_bar() as progress:
+        faces = load_faces(source, skip_bad=skip_bad, progress=progress)
+    if faces.skipped:
+        stderr.print(f"left out {len(faces.skipped):,} bad rows", style="yellow", markup=False)
+        for line in faces.skipped[:10]:
+            stderr.print(f"  {line}", markup=False)
+        if len(faces.skipped) > 10:
+            stderr.print(f"  and {len(faces.skipped) - 10:,} more (mien data info --skip-bad --json lists all)")
+    return faces
+
+
+@app.command()
+def info(
+    source: Source = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Show what a data set holds: splits, labels, pixels, faces that leak from training into a test."""
+    from mien.data.describe import describe
+
+    figures = describe(load(source, skip_bad))
+    if as_json:
+        print_json(figures)
+    else:
+        _print_figures(figures)
+
+
+def _print_figures(figures: dict[str, Any]) -> None:
+    splits = figures["splits"]
+    labels = next(iter(figures["labels"].values()))
+    rows = [[label, *(f"{figures['labels'][s][label]:,}" for s in splits)] for label in labels]
+    rows.append(["all", *(f"{count:,}" for count in splits.values())])
+    if figures["leaked"]:
+        rows.append(
+            ["also in Training", *(f"{figures['leaked'][s]:,}" if s in figures["leaked"] else "" for s in splits)]
+        )
+    print_table(f"{figures['name']}: {figures['rows']:,} faces", ["label", *splits], rows)
+    images = figures["images"]
+    console.print(
+        f"images: {images['size'][0]}x{images['size'][1]} gray, mean {images['mean']:.2f}, std {images['std']:.2f}, "
+        f"from {images['min']} to {images['max']}, {images['constant']:,} constant"
+    )
+    console.print(f"without a label: {figures['unlabelled']:,}; FER+ votes: {'yes' if figures['votes'] else 'no'}")
+    console.print(f"fingerprint: {figures['fingerprint']}")
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        list[Path], typer.Argument(metavar="[D] OUT", help="The faces (or MIEN_DATA), and where to write.")
+    ],
+    to: Annotated[LayoutName, typer.Option("--to", help="The layout to write.")],
+    skip_bad: SkipBad = False,
+) -> None:
+    """Write a data set in another layout."""
+    from mien.data.writers import convert_faces
+
+    data, out = _data_and_out(source)
+    faces = load(data, skip_bad)
+    path = convert_faces(faces, out, to)
+    console.print(f"wrote {len(faces):,} faces to {path}", markup=False)
+
+
+def _data_and_out(paths: list[Path]) -> tuple[Path | None, Path]:
+    if len(paths) > 2:
+        raise DataError(f"at most a data set and a place to write are wanted, not {len(paths)} paths")
+    return (paths[0] if len(paths) == 2 else None), paths[-1]
+
+
+@app.command()
+def toy(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A .csv file, or a folder for icml_face_data.csv.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="How many faces to draw.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed draws the same faces.")] = 0,
+) -> None:
+    """Draw a small set of faces, for a first try without FER2013."""
+    from mien.data.toy import draw_faces
+    from mien.data.writers import convert_faces
+
+    path = out if out.suffix.lower() == ".csv" and not out.is_dir() else out / "icml_face_data.csv"
+    faces = draw_faces(n, seed)
+    convert_faces(faces, path, LayoutName.CSV)
+    console.print(f"wrote {len(faces):,} drawn faces to {path}", markup=False)
+
+
+@app.command()
+def fetch(out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")]) -> None:
+    """Download FER2013 from Kaggle; you need an account there and must have accepted the competition's rules."""
+    from mien.data.kaggle import fetch_fer2013
+
+    console.print(f"FER2013 is in {fetch_fer2013(out)}", markup=False)
+
+
+@app.command()
+def examples(
+    source: Annotated[
+        list[Path], typer.Argument(metavar="[D] OUT", help="The faces (or MIEN_DATA), and where to write.")
+    ],
+    export: Annotated[int | None, typer.Option("--export", help="Write PNG files of 1 or 3 channels.")] = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Show one face a class: a figure OUT.png, or with --export one PNG file a class."""
+    data, out = _data_and_out(source)
+    faces = load(data, skip_bad)
+    if export is None:
+        paths = [_save_figure(faces, out)]
+    else:
+        from mien.data.writers import export_examples
+
+        paths = export_examples(faces, out, export)
+    for path in paths:
+        console.print(str(path), markup=False)
+
+
+def _save_figure(faces: Faces, out: Path) -> Path:
+    from mien.errors import require
+    from mien.files import atomic
+
+    require("matplotlib", "train")
+    from mien.evaluate import plots
+
+    path = out if out.suffix.lower() == ".png" else out.with_name(f"{out.name}.png")
+    with atomic(path) as temporary:
+        plots.examples(faces).savefig(temporary, dpi=150)
+    return path

@@ -1,0 +1,235 @@
+"""Kaggle's CSV layouts -> Faces: tables, also inside fer2013.tar.gz, in one pass and bounded memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.builder import TRAINING, Builder, label_from_word, usage_from_word
+from mien.data.faces import SIDE, USAGES, Usage
+from mien.errors import DataError
+
+_PIXELS = SIDE * SIDE
+_BLOCK = 128
+_BUFFER = 1 << 20
+_TABLES = ("icml_face_data.csv", "fer2013.csv")
+
+
+class _Header(NamedTuple):
+    width: int
+    pixels: int
+    emotion: int | None
+    usage: int | None
+
+
+class _Row(NamedTuple):
+    number: int
+    line: int
+    emotion: int
+    usage: int
+    text: bytes
+
+    @property
+    def place(self) -> str:
+        return _place(self.number, self.line)
+
+
+def read_csv(files: Sequence[Path], builder: Builder) -> None:
+    """Read tables one after another into ``builder``.
+
+    Raises:
+        DataError: where a header lacks the column ``pixels``.
+        BadRowError: at the first bad row, unless the builder skips them.
+    """
+    total = sum(path.stat().st_size for path in files)
+    before, rows = 0, 0
+    for path in files:
+        rows += _read_file(path, builder, rows, before, total)
+        before += path.stat().st_size
+
+
+def _read_file(path: Path, builder: Builder, first: int, before: int, total: int) -> int:
+    with path.open("rb", buffering=_BUFFER) as file:
+        return _read_table(file, path, builder, first, lambda: builder.tick(before + file.tell(), total, "bytes"))
+
+
+def read_tar(path: Path, builder: Builder) -> None:
+    """Read the table inside a ``.tar.gz`` into ``builder``, without unpacking it on disk.
+
+    Raises:
+        DataError: where the archive is damaged or holds no table.
+        BadRowError: at the first bad row, unless the builder skips them.
+    """
+    total = path.stat().st_size
+    try:
+        with path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:gz") as archive:
+            table = io.BufferedReader(cast(io.RawIOBase, _table_in(archive, path)), _BUFFER)
+            _read_table(table, path, builder, 0, lambda: builder.tick(raw.tell(), total, "bytes"))
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        what = f"the archive is damaged ({error})"
+        raise DataError(what, path, "Download it again.") from error
+
+
+def _table_in(archive: tarfile.TarFile, path: Path) -> IO[bytes]:
+    names = {Path(member.name).name.lower(): member for member in archive.getmembers() if member.isfile()}
+    for name in _TABLES:
+        table = archive.extractfile(names[name]) if name in names else None
+        if table is not None:
+            return table
+    raise DataError(f"the archive holds neither {' nor '.join(_TABLES)}", path, "Give FER2013's fer2013.tar.gz.")
+
+
+def header_columns(line: bytes) -> list[str]:
+    """The column names of a table's first line, in lower case and without the spaces that Kaggle's file has."""
+    text = line.decode("utf-8-sig", errors="replace").strip("\r\n")
+    return [column.strip().lower() for column in next(csv.reader([text]), [])]
+
+
+def _read_table(lines: Iterable[bytes], path: Path, builder: Builder, first: int, tick: Callable[[], None]) -> int:
+    """Read one table whose rows are numbered from ``first``; returns how many rows it has."""
+    stream = iter(lines)
+    header = _read_header(next(stream, b""), path)
+    default = _default_usage(header, path)
+    block: list[_Row] = []
+    count = 0
+    for number, line in enumerate(stream, start=2):
+        if not line.strip():
+            continue
+        try:
+            block.append(_read_row(line, header, default, first + count, number))
+        except ValueError as error:
+            _add_block(block, path, builder)  # so that bad rows are reported in the order of the file
+            block = []
+            builder.bad(path, _place(first + count, number), str(error))
+        count += 1
+        if len(block) == _BLOCK:
+            _add_block(block, path, builder)
+            block = []
+            tick()
+    _add_block(block, path, builder)
+    tick()
+    return count
+
+
+def _read_header(line: bytes, path: Path) -> _Header:
+    columns = header_columns(line)
+    if "pixels" not in columns:
+        what = f"the header has no column pixels; it has {', '.join(columns)[:80] or 'nothing'}"
+        raise DataError(what, path, "FER2013's tables have the columns emotion, Usage and pixels.")
+    find = {name: position for position, name in enumerate(columns)}
+    header = _Header(len(columns), find["pixels"], find.get("emotion"), find.get("usage"))
+    if header.emotion is None and header.usage is not None:
+        raise DataError("the header has no column emotion", path, "Add the labels, 0 to 6, as the column emotion.")
+    return header
+
+
+def _default_usage(header: _Header, path: Path) -> int:
+    """Tables without the column Usage are Kaggle's train.csv and test.csv."""
+    is_test = header.emotion is None or path.stem.lower().startswith("test")
+    return USAGES.index(Usage.TEST) if is_test else TRAINING
+
+
+def _read_row(line: bytes, header: _Header, default: int, number: int, line_number: int) -> _Row:
+    fields = _split(line)
+    if len(fields) != header.width:
+        raise ValueError(f"it has {len(fields)} fields, the header {header.width}; the file may be cut off here")
+    usage = default if header.usage is None else usage_from_word(fields[header.usage].decode("utf-8", "replace"))
+    word = "" if header.emotion is None else fields[header.emotion].decode("utf-8", "replace")
+    return _Row(number, line_number, label_from_word(word, usage), usage, fields[header.pixels].strip())
+
+
+def _split(line: bytes) -> list[bytes]:
+    if b'"' not in line:
+        return line.split(b",")
+    try:
+        return [field.encode() for field in next(csv.reader([line.decode("utf-8", "replace").strip("\r\n")]))]
+    except csv.Error as error:
+        raise ValueError(f"it is not a row of a table ({error})") from error
+
+
+def _add_block(block: list[_Row], path: Path, builder: Builder) -> None:
+    if not block:
+        return
+    pixels = parse_pixels([row.text for row in block])
+    if pixels is None:
+        block, pixels = _parse_each(block, path, builder)
+    builder.add(
+        pixels.reshape(-1, SIDE, SIDE),  # (n, 48, 48)
+        [row.emotion for row in block],
+        [row.usage for row in block],
+        [row.number for row in block],
+    )
+
+
+def _parse_each(block: list[_Row], path: Path, builder: Builder) -> tuple[list[_Row], NDArray[np.uint8]]:
+    """Row by row: slower, but it takes uneven spaces and knows which row is bad, and why."""
+    good: list[_Row] = []
+    pixels: list[NDArray[np.uint8]] = []
+    for row in block:
+        try:
+            pixels.append(parse_row(row.text))
+        except ValueError as error:
+            builder.bad(path, row.place, str(error))
+        else:
+            good.append(row)
+    return good, np.array(pixels, dtype=np.uint8).reshape(len(good), _PIXELS)
+
+
+def parse_pixels(texts: Sequence[bytes]) -> NDArray[np.uint8] | None:
+    """Read rows of 2304 numbers in one go.
+
+    Args:
+        texts: each row's numbers, with one space between two.
+
+    Returns:
+        uint8 (n, 2304), or None where any row is not exactly 2304 numbers from 0 to 255, each set apart by one space.
+    """
+    text = np.frombuffer(b"  " + b" ".join(texts) + b" ", dtype=np.uint8)  # two in front, so that end - 2 exists
+    space = text == ord(" ")
+    digit = text - np.uint8(ord("0"))  # what is no digit wraps to 10 or more
+    end = np.flatnonzero(space[2:])
+    row_end = np.cumsum([len(row) + 1 for row in texts]) - 1
+    if len(end) != len(texts) * _PIXELS or not np.array_equal(end[_PIXELS - 1 :: _PIXELS], row_end):
+        return None
+    gap = end[1:] - end[:-1]
+    is_odd = end[0] not in (1, 2, 3) or gap.min() < 2 or gap.max() > 4
+    if is_odd or np.count_nonzero(digit > 9) != np.count_nonzero(space):
+        return None
+    digit *= ~space
+    hundreds = (digit[:-2] * ~space[1:-1])[end - 1]
+    rest = (digit[1:-1] * np.uint8(10) + digit[2:])[end - 1]
+    if ((hundreds > 2) | ((hundreds == 2) & (rest > 55))).any():
+        return None
+    pixels: NDArray[np.uint8] = hundreds * np.uint8(100) + rest
+    return pixels.reshape(len(texts), _PIXELS)
+
+
+def parse_row(text: bytes) -> NDArray[np.uint8]:
+    """Read one row's 2304 numbers; any white space may stand between them.
+
+    Returns:
+        uint8 (2304,).
+
+    Raises:
+        ValueError: where there are more or fewer, or one of them is not a whole number from 0 to 255.
+    """
+    words = text.split()
+    if len(words) != _PIXELS:
+        raise ValueError(f"it has {len(words)} pixels, not {_PIXELS} (48 x 48)")
+    for position, word in enumerate(words, start=1):
+        if not (word.isdigit() and len(word) < 10 and int(word) < 256):
+            shown = word[:20].decode("utf-8", "replace")
+            raise ValueError(f"pixel {position} is {shown!r}, not a whole number from 0 to 255")
+    return np.array([int(word) for word in words], dtype=np.uint8)
+
+
+def _place(number: int, line: int) -> str:
+    return f"data row {number + 1} (line {line})"

@@ -1,0 +1,201 @@
+"""Faces -> the layouts that people exchange: two tables, a folder of images, parquet; and example pictures."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.builder import TRAINING
+from mien.data.faces import UNLABELLED, USAGES, Faces
+from mien.emotions import FERPLUS
+from mien.errors import DataError, require
+from mien.files import atomic
+
+_BATCH = 4096
+
+
+class Layout(StrEnum):
+    """The layouts that :func:`convert_faces` writes."""
+
+    CSV = "csv"
+    OLD_CSV = "old-csv"
+    FOLDER = "folder"
+    PARQUET = "parquet"
+
+
+def convert_faces(faces: Faces, out: str | Path, layout: str) -> Path:
+    """Write faces so that :func:`mien.data.load_faces` reads the same images, labels and splits again.
+
+    Args:
+        faces: what to write.
+        out: the file, or for ``folder`` the folder, to write; nothing is left there when writing fails.
+        layout: ``csv`` (icml_face_data.csv), ``old-csv`` (fer2013.csv), ``folder``
+            (``{train,test}/<emotion>/<Usage>_<row>.png``) or ``parquet`` (lossless WebP, with the FER+ votes).
+
+    Returns:
+        The path written.
+
+    Raises:
+        DataError: for an unknown layout, a folder that is not empty, a place that cannot be written, faces without
+            a label where the layout has no room for them, or no faces at all.
+    """
+    writers: dict[str, Callable[[Faces, Path], None]] = {
+        Layout.CSV: _write_csv,
+        Layout.OLD_CSV: _write_old_csv,
+        Layout.FOLDER: _write_folder,
+        Layout.PARQUET: _write_parquet,
+    }
+    if layout not in writers:
+        raise DataError(f"there is no layout {layout!r}", mend=f"Choose one of {', '.join(writers)}.")
+    _check(faces, layout)
+    path = Path(out).expanduser()
+    if layout != Layout.FOLDER and path.is_dir():
+        raise DataError("this is a folder, and the layout is one file", path, "Name a file.")
+    try:
+        writers[layout](faces, path)
+    except OSError as error:
+        raise DataError(f"it cannot be written ({error.strerror or error})", path, "Choose another place.") from error
+    return path
+
+
+def _check(faces: Faces, layout: str) -> None:
+    if not len(faces):
+        raise DataError("there are no faces to write", faces.name)
+    unlabelled = faces.emotion == UNLABELLED
+    if layout == Layout.FOLDER and unlabelled.any():
+        what = f"{unlabelled.sum():,} faces have no label, and folders are named after labels"
+        raise DataError(what, faces.name, "Write csv or parquet.")
+    if (unlabelled & (faces.usage == TRAINING)).any():
+        raise DataError("it has Training faces without a label", faces.name, "Label them, or leave them out.")
+
+
+def _write_csv(faces: Faces, path: Path) -> None:
+    _write_table(faces, path, "emotion, Usage, pixels", "{emotion},{usage},{pixels}")
+
+
+def _write_old_csv(faces: Faces, path: Path) -> None:
+    _write_table(faces, path, "emotion,pixels,Usage", "{emotion},{pixels},{usage}")
+
+
+def _write_table(faces: Faces, path: Path, header: str, row: str) -> None:
+    """One line a face, byte for byte as in Kaggle's files; a face without a label has an empty field."""
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="ascii", buffering=1 << 20) as file:
+        file.write(header + "\n")
+        for image, emotion, usage in zip(faces.images, faces.emotion.tolist(), faces.usage, strict=True):
+            label = "" if emotion == UNLABELLED else emotion
+            file.write(row.format(emotion=label, usage=USAGES[usage], pixels=_as_text(image)) + "\n")
+
+
+def _number_table() -> NDArray[np.uint8]:
+    """uint8 (256, 4): each number's digits and a space, zeros before them."""
+    return np.frombuffer("".join(f"{n} ".rjust(4, "\0") for n in range(256)).encode(), dtype=np.uint8).reshape(256, 4)
+
+
+_NUMBERS = _number_table()
+
+
+def _as_text(image: NDArray[np.uint8]) -> str:
+    text: NDArray[np.uint8] = _NUMBERS[image.ravel()].ravel()  # (2304 * 4,)
+    return str(text[text != 0].tobytes()[:-1], "ascii")
+
+
+def _write_folder(faces: Faces, path: Path) -> None:
+    is_ordered = bool((np.diff(faces.row) > 0).all() and faces.row[0] >= 0)
+    rows = faces.row if is_ordered else np.arange(len(faces))  # so that reading by number keeps the order
+    with _new_folder(path) as temporary:
+        for image, emotion, usage, row in zip(faces.images, faces.emotion, faces.usage, rows, strict=True):
+            split = "train" if usage == TRAINING else "test"
+            folder = temporary / split / faces.labels[emotion].lower()
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{USAGES[usage]}_{row}.png").write_bytes(_encode(".png", image))
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that takes its name when the block ends well, and goes where it does not."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise DataError("it exists already and is not an empty folder", path, "Choose another place, or remove it.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    outer = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    inner = outer / path.name  # mkdtemp's own folder is private; one made inside has the usual mode
+    try:
+        inner.mkdir()
+        yield inner
+        inner.replace(path)
+    finally:
+        shutil.rmtree(outer, ignore_errors=True)
+
+
+def _encode(suffix: str, image: NDArray[np.uint8], *options: int) -> bytes:
+    data = cv2.imencode(suffix, image, options)[1]
+    return data.tobytes()
+
+
+def _write_parquet(faces: Faces, path: Path) -> None:
+    arrow, parquet = require("pyarrow", "train"), require("pyarrow.parquet", "train")
+    schema = _schema(arrow, faces.votes is not None)
+    pool = ThreadPoolExecutor()
+    with atomic(path) as temporary, pool, parquet.ParquetWriter(temporary, schema) as writer:
+        for start in range(0, len(faces), _BATCH):
+            part = faces.take(np.arange(start, min(start + _BATCH, len(faces))))
+            writer.write_table(arrow.table(_columns(part, pool), schema=schema))
+
+
+def _schema(arrow: Any, votes: bool) -> Any:
+    fields = [("image", arrow.binary()), ("emotion", arrow.int8())]
+    fields += [("usage", arrow.dictionary(arrow.int32(), arrow.string()))]
+    fields += [(f"ferplus_{name}", arrow.uint8()) for name in FERPLUS] if votes else []
+    return arrow.schema(fields)
+
+
+def _columns(faces: Faces, pool: ThreadPoolExecutor) -> dict[str, Any]:
+    lossless = (int(cv2.IMWRITE_WEBP_QUALITY), 101)  # above 100, OpenCV writes lossless WebP
+    columns: dict[str, Any] = {
+        "image": list(pool.map(lambda image: _encode(".webp", image, *lossless), faces.images)),
+        "emotion": faces.emotion,
+        "usage": [str(USAGES[usage]) for usage in faces.usage],
+    }
+    if faces.votes is not None:
+        columns |= {f"ferplus_{name}": faces.votes[:, i] for i, name in enumerate(FERPLUS)}
+    return columns
+
+
+def export_examples(faces: Faces, out: str | Path, channels: int) -> list[Path]:
+    """Write the first face of each class as ``<out>/examples_48_48_<channels>/<Emotion>_48_48_<channels>.png``.
+
+    Args:
+        faces: where to take the examples from; a class without a face has no file.
+        out: the folder around the folder of examples; both are made where they are missing.
+        channels: 1 for gray files, 3 for the same gray in three channels.
+
+    Returns:
+        The files written, in the order of the classes.
+
+    Raises:
+        DataError: where ``channels`` is neither 1 nor 3, no face has a label, or the files cannot be written.
+    """
+    if channels not in (1, 3):
+        raise DataError(f"a picture has 1 or 3 channels, not {channels}", mend="Pass --export 1 or --export 3.")
+    suffix = f"48_48_{channels}"
+    folder = Path(out).expanduser() / f"examples_{suffix}"
+    examples = {label: faces.images[faces.emotion == index][:1] for index, label in enumerate(faces.labels)}
+    found = {folder / f"{label}_{suffix}.png": image[0] for label, image in examples.items() if len(image)}
+    if not found:
+        raise DataError("no face has a label", faces.name, "Choose a data set with labels.")
+    try:
+        for path, image in found.items():
+            with atomic(path) as temporary:
+                temporary.write_bytes(_encode(".png", image if channels == 1 else cv2.merge([image] * 3)))
+    except OSError as error:
+        raise DataError(f"it cannot be written ({error.strerror or error})", folder, "Choose another place.") from error
+    return list(found)
