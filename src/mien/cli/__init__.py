@@ -10,6 +10,8 @@ import sys
 import typer
 
 from mien.cli import data as data_commands
+from mien.cli import judge as judge_commands
+from mien.cli import train as train_commands
 from mien.cli.console import error_line
 from mien.errors import MienError
 
@@ -20,7 +22,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(train_commands.demo)
 app.add_typer(data_commands.app, name="data")
+app.command()(train_commands.train)
+app.command()(train_commands.summary)
+app.command()(judge_commands.evaluate)
+app.command()(judge_commands.predict)
+app.command()(judge_commands.show)
 
 
 def main() -> None:

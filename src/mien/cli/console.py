@@ -30,11 +30,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; the first column is text, the others are figures."""
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], text: int = 1) -> None:
+    """Print a table; the first ``text`` columns are text, the others are figures."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position == 0 else "right")
+        table.add_column(column, justify="left" if position < text else "right")
     for row in rows:
         table.add_row(*[str(cell) for cell in row])
     console.print(table)

@@ -52,7 +52,8 @@ class Evaluation:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """int64 (N,): the most probable class of each face."""
-        return self.probabilities.argmax(1)
+        predicted: NDArray[np.int64] = self.probabilities.argmax(1)
+        return predicted
 
     def to_dict(self) -> dict[str, Any]:
         """All figures, ready for JSON."""
@@ -72,7 +73,9 @@ class Evaluation:
         """
         out, name = Path(out), self.faces.labels
         title = title or f"{self.bundle.card.name} on {self.data['name']}, {self.split}"
-        files = {stem: out / f"{self.split}-{stem}" for stem in ("metrics", "predictions", "confusion", "classes", "labels")}
+        files = {
+            stem: out / f"{self.split}-{stem}" for stem in ("metrics", "predictions", "confusion", "classes", "labels")
+        }
         metrics, table = files["metrics"].with_suffix(".json"), files["predictions"].with_suffix(".csv")
         with atomic(metrics) as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from torch import Tensor, nn
 
 from mien.model.spec import CnnSpec
@@ -13,19 +15,12 @@ class Cnn(nn.Module):
     def __init__(self, spec: CnnSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.features = nn.Sequential(
-            nn.Conv2d(1, 32, 3),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),
-            nn.Conv2d(64, 64, 3),
-            nn.ReLU(inplace=True),
-            nn.Flatten(),
-            nn.Linear(4096, 64),
-            nn.ReLU(inplace=True),
-        )
+        layers: list[tuple[str, nn.Module]] = []
+        for number, (channels_in, channels) in enumerate([(1, 32), (32, 64), (64, 64)], start=1):
+            layers += [(f"conv{number}", nn.Conv2d(channels_in, channels, 3)), (f"relu{number}", nn.ReLU(inplace=True))]
+            layers += [(f"pool{number}", nn.MaxPool2d(2))] if number < 3 else []
+        layers += [("flatten", nn.Flatten()), ("dense", nn.Linear(4096, 64)), ("relu", nn.ReLU(inplace=True))]
+        self.features = nn.Sequential(OrderedDict(layers))
         self.head = nn.Linear(64, spec.classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):

@@ -125,12 +125,12 @@ def _dense(writer: _Writer, name: str) -> None:
 
 
 def _cnn(writer: _Writer, spec: CnnSpec) -> None:
-    for position, name in enumerate(("features.0", "features.3", "features.6")):
+    for position, name in enumerate(("features.conv1", "features.conv2", "features.conv3")):
         writer.add("Conv", writer.weight(f"{name}.weight"), writer.weight(f"{name}.bias"))
         writer.add("Relu")
         if position < 2:
             writer.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
     writer.add("Flatten")
-    _dense(writer, "features.9")
+    _dense(writer, "features.dense")
     writer.add("Relu")
     _dense(writer, "head")

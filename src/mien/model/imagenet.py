@@ -56,7 +56,9 @@ def load_imagenet(network: MobileNet, path: str | Path) -> None:
         with h5py.File(path, "r") as file:
             arrays = {name: _read_layer(file, name) for name in _layers(network)}
     except OSError as error:
-        raise WeightsError("not an HDF5 file of Keras weights, or a damaged one", path, f"Fetch {NAME} again.") from error
+        raise WeightsError(
+            "not an HDF5 file of Keras weights, or a damaged one", path, f"Fetch {NAME} again."
+        ) from error
     except KeyError as error:
         raise WeightsError(f"a layer is missing ({error.args[0]})", path, f"It must be Keras' {NAME}.") from error
     for name, module in network.features.named_children():

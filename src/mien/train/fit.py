@@ -1,7 +1,7 @@
 """Run a recipe: its phases one after another, resumable at every epoch, into a bundle.
 
-A run folder holds ``recipe.yaml`` (resolved), ``history.csv``, ``best.mien`` and ``checkpoints/``. Every epoch ends with
-``checkpoints/NAME.ckpt`` (weights, optimizer, callbacks, history in one file); every phase ends with
+A run folder holds ``recipe.yaml`` (resolved), ``history.csv``, ``best.mien`` and ``checkpoints/``. Every epoch ends
+with ``checkpoints/NAME.ckpt`` (weights, optimizer, callbacks, history in one file); every phase ends with
 ``checkpoints/NAME.safetensors`` (the weights that the next phase starts from). A killed run goes on from these.
 """
 

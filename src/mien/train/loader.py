@@ -60,8 +60,9 @@ class TrainingBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
-        for rows in torch.randperm(len(self.faces), generator=generator).split(self.size):
-            rows = rows.to(self.faces.labels.device)
+        order = torch.randperm(len(self.faces), generator=generator)
+        for start in range(0, len(order), self.size):
+            rows = order[start : start + self.size].to(self.faces.labels.device)
             images = self.faces.images[rows].float()  # (B, 1, 48, 48)
             if self.augment != Augment():
                 images = affine(images, draw(self.augment, len(rows), images.shape[-1], generator))
@@ -80,8 +81,9 @@ class PlainBatches:
         return -(-len(self.faces) // self.size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        batches = zip(self.faces.images.split(self.size), self.faces.labels.split(self.size), strict=True)
-        return ((scale(images, self.preprocessing), labels) for images, labels in batches)
+        for start in range(0, len(self.faces), self.size):
+            rows = slice(start, start + self.size)
+            yield scale(self.faces.images[rows], self.preprocessing), self.faces.labels[rows]
 
 
 def _mix(seed: int, epoch: int) -> int:

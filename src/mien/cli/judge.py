@@ -1,0 +1,123 @@
+"""``mien evaluate``, ``mien predict`` and ``mien show``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.cli.console import console, error_line, print_json, print_table, stderr
+from mien.cli.data import load
+from mien.cli.train import AsJson, Data
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A bundle, or the folder of a run.")]
+
+
+def evaluate(
+    model: ModelArgument,
+    data: Data = None,
+    split: Annotated[str, typer.Option("--split", help="PublicTest, PrivateTest, Training or test.")] = "PublicTest",
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Also write figures and pictures.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a model on a split: single view, calibrated, with the clean score beside it."""
+    from mien.errors import require
+
+    require("sklearn", "train")
+    from mien.evaluate import evaluate as judge
+    from mien.model.bundle import load_bundle
+
+    bundle = load_bundle(model)
+    result = judge(bundle, load(data), split)
+    for path in result.write(out) if out else []:
+        stderr.print(f"wrote {path}", markup=False)
+    if as_json:
+        print_json(result.to_dict())
+        return
+    figures, clean = result.figures, result.figures["clean"]
+    console.print(f"{bundle.card.name} (SHA-256 {bundle.sha256[:16]}…, {bundle.parameters:,} parameters)", markup=False)
+    console.print(f"{result.data['name']}, {split}: {figures['n']:,} faces, single view", markup=False)
+    console.print(f"accuracy {figures['accuracy']:.2%}", end="")
+    if clean and clean["accuracy"] is not None:
+        console.print(f"  (clean {clean['accuracy']:.2%} on the {clean['n']:,} that are not also in Training)", end="")
+    console.print(
+        f"\nmacro F1 {figures['macro_f1']:.3f}   NLL {figures['nll']:.3f}   ECE {figures['ece']:.3f}"
+        f"   {result.seconds:.2f} s ({figures['n'] / result.seconds:,.0f} faces/s)"
+    )
+    rows = [
+        [name, f"{one['precision']:.1%}", f"{one['recall']:.1%}", f"{one['f1']:.3f}", f"{one['support']:,}"]
+        for name, one in figures["per_class"].items()
+    ]
+    print_table("by class", ["class", "precision", "recall", "F1", "faces"], rows)
+    print_table(
+        "confusion (row: true, column: predicted)",
+        ["", *figures["per_class"]],
+        [[name, *counts] for name, counts in zip(figures["per_class"], figures["confusion"], strict=True)],
+    )
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Face crops: image files of any size.")],
+    model: Annotated[Path, typer.Option("--model", metavar="MODEL", help="A bundle, or the folder of a run.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a line and image.")] = False,
+) -> None:
+    """Name the expression of face crops; files that cannot be read are told apart and do not stop the others."""
+    import json
+
+    from mien.predict import Predictor
+
+    predictor = Predictor(model)
+    found = predictor.crops(images)
+    if as_json:
+        for one in found:
+            sys.stdout.write(json.dumps(one.to_dict()) + "\n")
+    else:
+        rows = [
+            [one.path, face.emotion, f"{face.confidence:.1%}", *(f"{p:.1%}" for p in face.probabilities.values())]
+            for one in found
+            for face in one.faces
+        ]
+        if rows:
+            print_table(str(predictor.bundle.card.name), ["image", "emotion", "confidence", *predictor.labels], rows)
+    refused = [one for one in found if one.error is not None]
+    for one in refused:
+        error_line(f"{one.path}: {one.error}")
+    if refused:
+        raise typer.Exit(2)
+
+
+def show(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT.png", help="The picture (PNG or SVG).")],
+    index: Annotated[int, typer.Option("--index", min=0, help="The face's number in the split, from 0.")],
+    data: Data = None,
+    split: Annotated[str, typer.Option("--split", help="PublicTest, PrivateTest, Training or test.")] = "PublicTest",
+    as_json: AsJson = False,
+) -> None:
+    """Show one face beside its seven bars, and print the percentages."""
+    from mien.errors import DataError, require
+
+    require("matplotlib", "train")
+    import numpy as np
+
+    from mien.evaluate import plots
+    from mien.predict import Predictor
+
+    predictor = Predictor(model)
+    faces = load(data).select(split)
+    if index >= len(faces):
+        raise DataError(f"there is no face {index}", f"{faces.name}, {split}", f"It has 0 to {len(faces) - 1}.")
+    image, label = faces.images[index], int(faces.emotion[index])
+    true = faces.labels[label] if label >= 0 else None
+    face = predictor.faces(image[None])[0]
+    title = f"{predictor.bundle.card.name}: {faces.name}, {split}, number {index}"
+    bars = np.asarray(list(face.probabilities.values()))
+    plots.save(plots.face_and_bars(image, bars, predictor.labels, true, title), out)
+    if as_json:
+        print_json({"split": split, "index": index, "true": true, **face.to_dict()})
+        return
+    console.print(f"true: {true or 'not known'}", markup=False)
+    for name, share in face.probabilities.items():
+        console.print(f"{name:<10}{share:8.2%}", markup=False)

@@ -1,0 +1,160 @@
+"""``mien train``, ``mien summary`` and ``mien demo``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.cli.console import console, print_json, print_table, stderr
+from mien.cli.data import load
+
+if TYPE_CHECKING:
+    from mien.pipeline import Outcome
+
+Data = Annotated[Path | None, typer.Option("--data", metavar="D", help="The data set; without it, MIEN_DATA.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: --set phases.0.epochs=2")
+]
+
+
+def epoch_line(row: dict[str, Any]) -> None:
+    """Print an epoch's figures as one line on stderr."""
+    stderr.print(
+        f"{row['phase']:<12} epoch {row['epoch']:>3}  lr {row['lr']:<8.3g}"
+        f"  train {row['train_loss']:.4f} / {row['train_accuracy']:6.2%}"
+        f"  validation {row['val_loss']:.4f} / {row['val_accuracy']:6.2%}  {row['seconds']:5.1f} s",
+        markup=False,
+    )
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a YAML file.")],
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run's folder.")],
+    data: Data = None,
+    changes: Changes = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of first weights, order and augmentation.", min=0)] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="A local file of the ImageNet weights.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log to RUN/tensorboard.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a recipe, judge it, and leave a bundle with its figures and pictures in RUN."""
+    from mien.errors import require
+
+    require("lightning", "train")
+    from mien.pipeline import run_recipe
+    from mien.train import load_recipe
+
+    settings = load_recipe(recipe, changes or [])
+    outcome = run_recipe(
+        settings,
+        load(data),
+        out,
+        seed=seed,
+        resume=resume,
+        weights=weights,
+        device=device,
+        tensorboard=tensorboard,
+        on_epoch=epoch_line,
+        command=_command(recipe, changes or [], seed),
+    )
+    if as_json:
+        print_json(outcome.result)
+    else:
+        print_outcome(outcome)
+
+
+def _command(recipe: str, changes: list[str], seed: int) -> str:
+    """The command that trains the same model again, without this machine's paths."""
+    sets = " ".join(f"--set {shlex.quote(change)}" for change in changes)
+    return " ".join(f"mien train {recipe} --data D --out RUN {sets} --seed {seed}".split())
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """Print a run's figures on both of its splits."""
+    rows = []
+    for role, part in (("validation", outcome.validation), ("test", outcome.test)):
+        figures = part.figures
+        clean = figures["clean"]
+        rows.append(
+            [
+                f"{role}: {part.split}",
+                f"{figures['n']:,}",
+                f"{figures['accuracy']:.2%}",
+                "-" if clean is None or clean["accuracy"] is None else f"{clean['accuracy']:.2%}",
+                f"{figures['macro_f1']:.3f}",
+                f"{figures['nll']:.3f}",
+                f"{figures['ece']:.3f}",
+            ]
+        )
+    title = f"{outcome.bundle.card.name} on {outcome.test.data['name']}"
+    print_table(title, ["split", "faces", "accuracy", "clean", "macro F1", "NLL", "ECE"], rows)
+    console.print(f"bundle   {outcome.bundle.path}  (SHA-256 {outcome.bundle.sha256[:16]}…)", markup=False)
+    console.print(f"pictures and tables in {outcome.out}", markup=False)
+
+
+def summary(
+    model: Annotated[str, typer.Argument(metavar="RECIPE|MODEL", help="A recipe, a bundle or a run folder.")],
+    as_json: AsJson = False,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="OUT.svg", help="Draw the structure.")] = None,
+) -> None:
+    """Show a network's layers, shapes and parameters, in all and trainable in each phase."""
+    from mien.errors import require
+
+    require("torch", "train")
+    from mien.train.summary import summarize_network
+
+    found = summarize_network(model)
+    if plot:
+        from mien.evaluate import plots
+        from mien.evaluate.drawing import draw_structure
+
+        plots.save(draw_structure(found), plot)
+        stderr.print(f"drawn to {plot}", markup=False)
+    if as_json:
+        print_json(found)
+        return
+    rows = [[layer["name"], layer["kind"], "x".join(map(str, layer["output"])), f"{layer['parameters']:,}"]
+            for layer in found["layers"]]  # fmt: skip
+    print_table(found["name"], ["layer", "kind", "output", "parameters"], rows, text=2)
+    console.print(f"parameters  {found['parameters']:,} as Keras counts them, {found['stored_parameters']:,} stored")
+    for phase in found["phases"]:
+        console.print(
+            f"phase {phase['name']}: {phase['trainable']:,} trainable as Keras counts them,"
+            f" {phase['stored_trainable']:,} stored, {phase['epochs']} epochs at most",
+            markup=False,
+        )
+    if found["note"]:
+        console.print(found["note"], markup=False)
+
+
+def demo(
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="D", help="A data set; without it, drawn faces.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where everything goes.")] = Path("demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Do the main job end to end: data, training, evaluation, pictures and one prediction."""
+    from mien.errors import require
+
+    require("lightning", "train")
+    from mien.demo import run_demo
+
+    faces = load(data) if data else None
+    outcome, face = run_demo(faces, out, on_epoch=epoch_line, say=lambda line: stderr.print(line, markup=False))
+    if as_json:
+        print_json(outcome.result | {"face": face.to_dict()})
+        return
+    print_outcome(outcome)
+    console.print(f"a face of the test split: {face}", markup=False)
+    console.print(f"accuracy {outcome.test.accuracy:.4f} on {outcome.test.data['name']}, {outcome.test.split}")
+    sys.stdout.flush()

@@ -1,0 +1,111 @@
+"""The main job end to end: train a recipe, judge it on its two test splits, draw the pictures, write the result.
+
+It stands beside the folders because it joins training to evaluation, and a folder imports only folders to its left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.data.faces import Faces
+from mien.evaluate import Evaluation, evaluate, plots
+from mien.files import atomic
+from mien.model.bundle import Bundle
+from mien.provenance import environment
+from mien.train import Recipe, train
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run.
+
+    Attributes:
+        out: the run's folder.
+        bundle: the trained model.
+        validation: its evaluation on the recipe's validation split.
+        test: its evaluation on the recipe's test split.
+        result: what ``result.json`` holds.
+    """
+
+    out: Path
+    bundle: Bundle
+    validation: Evaluation
+    test: Evaluation
+    result: dict[str, Any]
+
+
+def run_recipe(
+    recipe: Recipe,
+    faces: Faces,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    tensorboard: bool = False,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    command: str | None = None,
+) -> Outcome:
+    """Train, judge and draw; see :func:`mien.train.train` for the arguments.
+
+    The run's folder also gets ``result.json``, the history's curves, and each split's figures, pictures and table.
+
+    Args:
+        command: what to write down as the command that gives this result again.
+    """
+    run = train(
+        recipe,
+        faces,
+        out,
+        seed=seed,
+        resume=resume,
+        weights=weights,
+        device=device,
+        tensorboard=tensorboard,
+        on_epoch=on_epoch,
+    )
+    assert run.bundle is not None
+    validation, test = (evaluate(run.bundle, faces, split) for split in (recipe.data.validation, recipe.data.test))
+    title = f"{recipe.name} on {faces.name}"
+    plots.save(plots.history(run.rows, title), run.out / "history.png")
+    parts = [faces.select(split) for split in (recipe.data.train, recipe.data.validation)]
+    counts = [part.label_counts() for part in parts]
+    names = (f"{recipe.data.train} (train)", f"{recipe.data.validation} (validation)")
+    plots.save(plots.label_distributions(counts[0], counts[1], names, title), run.out / "labels.png")
+    for part in (validation, test):
+        part.write(run.out)
+    result = _result(recipe, seed, command, run.rows, validation, test)
+    with atomic(run.out / "result.json") as temporary:
+        temporary.write_text(json.dumps(result, indent=2) + "\n")
+    return Outcome(run.out, run.bundle, validation, test, result)
+
+
+def _result(
+    recipe: Recipe, seed: int, command: str | None, rows: list[dict[str, Any]], validation: Evaluation, test: Evaluation
+) -> dict[str, Any]:
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    return {
+        "name": recipe.name,
+        "command": command,
+        "seed": seed,
+        "roles": recipe.data.model_dump(),
+        "epochs": len(rows),
+        "best_epoch": best["epoch"],
+        "best_validation_accuracy": best["val_accuracy"],
+        "training_seconds": round(sum(row["seconds"] for row in rows), 1),
+        "seconds_an_epoch": {
+            phase.name: round(float(np.median([r["seconds"] for r in rows if r["phase"] == phase.name])), 2)
+            for phase in recipe.phases
+        },
+        "validation": validation.to_dict(),
+        "test": test.to_dict(),
+        "history": rows,
+        **environment(),
+    }
