@@ -38,12 +38,11 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out an
 @contextmanager
 def loading_bar() -> Iterator[Progress]:
     """A bar on stderr with rate and time left, for :func:`mien.data.load_faces`; only on a terminal, and transient."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (TextColumn("reading"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(
-        *columns, TimeRemainingColumn(), console=stderr, transient=True, disable=not stderr.is_terminal
-    ) as bar:
+    with Bar(*columns, TimeRemainingColumn(), console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
         task = bar.add_task("reading", total=None, rate="")
 
         def show(done: int, total: int, unit: str) -> None:
@@ -130,7 +129,7 @@ def _data_and_out(paths: list[Path]) -> tuple[Path | None, Path]:
 @app.command()
 def toy(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A .csv file, or a folder for icml_face_data.csv.")],
-    n: Annotated[int, typer.Option("--n", min=1, help="How many faces to draw.")] = 1000,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many faces to draw.")] = 5000,
     seed: Annotated[int, typer.Option("--seed", help="The same seed draws the same faces.")] = 0,
 ) -> None:
     """Draw a small set of faces, for a first try without FER2013."""

@@ -59,8 +59,8 @@ def load_faces(
         BadRowError: at the first bad row, unless ``skip_bad``.
         MissingExtraError: for parquet, where pyarrow is not installed.
     """
-    path = _resolve(source)
     try:
+        path = _resolve(source)
         plan = _recognise(path)
         key = content_key(plan.files, plan.root, plan.kind, skip_bad) if cache else ""
         faces = read_cache(key, path.name) if cache else None
@@ -70,7 +70,7 @@ def load_faces(
                 write_cache(key, faces)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(f"it cannot be read ({reason})", error.filename or path, "Check its permissions.") from error
+        raise DataError(f"it cannot be read ({reason})", error.filename or source, "Check its permissions.") from error
     return faces
 
 
