@@ -13,7 +13,8 @@ from pathlib import Path
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``, with the same suffix, that takes its name when the block ends well.
 
-    The folder is made where it is missing. Where the block raises, the temporary file goes and ``path`` stays as it was.
+    The folder is made where it is missing. Where the block raises, the temporary file goes and ``path`` stays as it
+    was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import require
-from mien.model.spec import CnnSpec, MobileNetSpec, NetworkSpec
+from mien.model.spec import MobileNetSpec, NetworkSpec
 
 OPSET = 17
 WEIGHTS_FILE = "weights.safetensors"
@@ -65,7 +65,7 @@ def build_graph(spec: NetworkSpec, weights: Weights) -> bytes:
     if isinstance(spec, MobileNetSpec):
         _mobilenet(writer, spec)
     else:
-        _cnn(writer, spec)
+        _cnn(writer)
     helper = writer.helper
     graph = helper.make_graph(
         writer.nodes,
@@ -124,7 +124,7 @@ def _dense(writer: _Writer, name: str) -> None:
     writer.add("Gemm", writer.weight(f"{name}.weight"), writer.weight(f"{name}.bias"), transB=1)
 
 
-def _cnn(writer: _Writer, spec: CnnSpec) -> None:
+def _cnn(writer: _Writer) -> None:
     for position, name in enumerate(("features.conv1", "features.conv2", "features.conv3")):
         writer.add("Conv", writer.weight(f"{name}.weight"), writer.weight(f"{name}.bias"))
         writer.add("Relu")

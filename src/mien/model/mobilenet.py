@@ -47,7 +47,8 @@ class ConvNorm(nn.Module):
         fewer than the activations; gradients reach weight, gamma and beta just the same.
         """
         norm = self.norm
-        assert norm.running_mean is not None and norm.running_var is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # (C,)
         return self.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
 

@@ -95,8 +95,8 @@ def _copy(module: L.LightningModule) -> dict[str, Tensor]:
 class PlateauDrop(L.Callback):
     """Keras' ReduceLROnPlateau on validation accuracy.
 
-    A callback of its own because Lightning steps its plateau schedulers after the epoch's checkpoint is written, so that
-    a resumed run would miss a drop.
+    A callback of its own because Lightning steps its plateau schedulers after the epoch's checkpoint is written, so
+    that a resumed run would miss a drop.
     """
 
     def __init__(self, how: Plateau, history: History) -> None:
