@@ -42,7 +42,8 @@ def shared() -> Path:
     """The folder of shared data: MIEN_SHARED, or ``shared`` beside the repository."""
     path = Path(os.environ.get("MIEN_SHARED", ROOT.parent / "shared"))
     if not (path / "data" / "fer2013.parquet").is_file():
-        pytest.skip(f"the shared data are not at {path} (set MIEN_SHARED)")
+        missing = f"the shared data are not at {path} (set MIEN_SHARED)"
+        pytest.fail(missing) if os.environ.get("MIEN_REQUIRE_SHARED") else pytest.skip(missing)
     return path
 
 

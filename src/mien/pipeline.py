@@ -77,7 +77,7 @@ def run_recipe(
     plots.save(plots.history(run.rows, title), run.out / "history.png")
     parts = [faces.select(split) for split in (recipe.data.train, recipe.data.validation)]
     counts = [part.label_counts() for part in parts]
-    names = (f"{recipe.data.train} (train)", f"{recipe.data.validation} (validation)")
+    names = (f"train: {recipe.data.train}", f"validation: {recipe.data.validation}")
     plots.save(plots.label_distributions(counts[0], counts[1], names, title), run.out / "labels.png")
     for part in (validation, test):
         part.write(run.out)

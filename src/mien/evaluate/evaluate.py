@@ -85,7 +85,7 @@ class Evaluation:
         pictures = {
             "confusion": plots.confusion_matrix(np.asarray(self.figures["confusion"]), name, title),
             "classes": plots.per_class_table(self.figures["per_class"], title),
-            "labels": plots.label_distributions(true, said, ("True labels", "Predicted labels")),
+            "labels": plots.label_distributions(true, said, ("True labels", "Predicted labels"), title),
         }
         for stem, figure in pictures.items():
             plots.save(figure, files[stem].with_suffix(".png"))

@@ -1,0 +1,39 @@
+# Two commands set everything up: `make demo` and `make test`. Both install into $(VENV) first.
+VENV ?= .venv
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+OUT ?= demo
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint format bench setup clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: setup  ## the main job on drawn faces: data, training, evaluation, pictures
+	$(BIN)/mien demo --out $(OUT)
+
+test: setup  ## all tests
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup  ## speed against peers, into results/; needs FER2013 (MIEN_DATA) and about 15 minutes
+	$(BIN)/python benchmarks/load.py --json results/load.json
+	$(BIN)/python benchmarks/keras_epoch.py --json results/keras_epoch.json
+
+clean:
+	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
