@@ -3,6 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 OUT ?= demo
+SHARED ?= ../shared
 BIN := $(VENV)/bin
 
 .PHONY: demo test lint format bench setup clean
@@ -31,9 +32,10 @@ format: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: setup  ## speed against peers, into results/; needs FER2013 (MIEN_DATA) and about 15 minutes
-	$(BIN)/python benchmarks/load.py --json results/load.json
-	$(BIN)/python benchmarks/keras_epoch.py --json results/keras_epoch.json
+bench: setup  ## speed against peers, into results/; needs FER2013 in $$(SHARED) and about 15 minutes
+	$(BIN)/python benchmarks/load.py --parquet $(SHARED)/data/fer2013.parquet --json results/load.json
+	$(BIN)/python benchmarks/keras_epoch.py --data $(SHARED)/data/fer2013.parquet \
+	  --weights $(SHARED)/data/mobilenet_1_0_224_tf_no_top.h5 --json results/keras_epoch.json
 
 clean:
 	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -34,7 +34,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     """Print a table; the first ``text`` columns are text, the others are figures."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position < text else "right")
+        table.add_column(column, justify="left" if position < text else "right", overflow="fold")
     for row in rows:
         table.add_row(*[str(cell) for cell in row])
     console.print(table)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mien.cli.console import console, error_line, print_json, print_table, stderr
 from mien.cli.data import load
 from mien.cli.train import AsJson, Data
+
+if TYPE_CHECKING:
+    from mien.predict import Face
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A bundle, or the folder of a run.")]
 
@@ -74,18 +77,32 @@ def predict(
         for one in found:
             sys.stdout.write(json.dumps(one.to_dict()) + "\n")
     else:
-        rows = [
-            [one.path, face.emotion, f"{face.confidence:.1%}", *(f"{p:.1%}" for p in face.probabilities.values())]
-            for one in found
-            for face in one.faces
-        ]
-        if rows:
-            print_table(str(predictor.bundle.card.name), ["image", "emotion", "confidence", *predictor.labels], rows)
+        _print_predictions([(one.path, face) for one in found for face in one.faces])
     refused = [one for one in found if one.error is not None]
     for one in refused:
         error_line(f"{one.path}: {one.error}")
     if refused:
         raise typer.Exit(2)
+
+
+def _print_predictions(found: list[tuple[str, Face]]) -> None:
+    """One face with all its percentages; several as a table with the two most probable emotions of each."""
+    if len(found) == 1:
+        path, face = found[0]
+        console.print(f"{path}: {face.emotion}", markup=False)
+        print_percentages(face)
+    elif found:
+        rows = []
+        for path, face in found:
+            first, second, *_ = sorted(face.probabilities.items(), key=lambda item: -item[1])
+            rows.append([path, first[0], f"{first[1]:.1%}", f"{second[0]} {second[1]:.1%}"])
+        print_table(f"{len(rows)} faces", ["image", "emotion", "probability", "next"], rows, text=2)
+
+
+def print_percentages(face: Face) -> None:
+    """Every class with its percentage, a line each."""
+    for name, share in face.probabilities.items():
+        console.print(f"{name:<10}{share:8.2%}", markup=False)
 
 
 def show(
@@ -119,5 +136,4 @@ def show(
         print_json({"split": split, "index": index, "true": true, **face.to_dict()})
         return
     console.print(f"true: {true or 'not known'}", markup=False)
-    for name, share in face.probabilities.items():
-        console.print(f"{name:<10}{share:8.2%}", markup=False)
+    print_percentages(face)

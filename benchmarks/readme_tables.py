@@ -1,0 +1,121 @@
+"""Put the figures of results/*.json into the README, between its markers; with --check, only compare.
+
+Usage: python benchmarks/readme_tables.py [--check]
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PERCENT = {"cnn-plain": "about 55 %", "cnn-callbacks": "about 55 %", "cnn-augment": "about 57 %"}
+ARTICLE = [
+    ("best validation accuracy (PrivateTest)", "63.30 %"),
+    ("reached in fine-tuning epoch", "36"),
+    ("epochs: head, fine-tuning", "5, 47"),
+    ("test accuracy (PublicTest)", "62.36 %"),
+    ("test loss (PublicTest)", "1.0364"),
+]
+"""The article counts on from epoch 5 when it fine-tunes: its epochs 40 and 51 are the 36th and 47th of fine-tuning."""
+
+
+def result(name):
+    return json.loads((ROOT / "results" / f"{name}.json").read_text())
+
+
+def percent(value):
+    return f"{100 * value:.2f} %"
+
+
+def article_table():
+    ours = result("article")
+    test = ours["test"]
+    phases = [row["phase"] for row in ours["history"]]
+    figures = [
+        percent(ours["best_validation_accuracy"]),
+        str(ours["best_epoch"] - phases.count("head")),
+        f"{phases.count('head')}, {phases.count('all')}",
+        percent(test["accuracy"]),
+        f"{test['nll']:.4f}",
+    ]
+    lines = ["| `article` | article's figure | ours |", "|---|---|---|"]
+    for (what, theirs), mine in zip(ARTICLE, figures, strict=True):
+        lines.append(f"| {what} | {theirs} | {mine} |")
+    for name, theirs in PERCENT.items():
+        one = result(name)
+        what = f"`{name}`: test accuracy (PublicTest), {one['epochs']} epochs"
+        lines.append(f"| {what} | {theirs} | {percent(one['test']['accuracy'])} |")
+    return lines
+
+
+def models_table():
+    lines = [
+        "| recipe | parameters | PublicTest (clean) | PrivateTest (clean) | macro F1 | ECE | seed | SHA-256 of the bundle |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in ("article", *PERCENT):
+        one = result(name)
+        splits = {part["split"]: part for part in (one["validation"], one["test"])}
+        cells = [f"{percent(s['accuracy'])} ({percent(s['clean']['accuracy'])})" for s in
+                 (splits["PublicTest"], splits["PrivateTest"])]  # fmt: skip
+        test = one["test"]
+        lines.append(
+            f"| `{name}` | {test['model']['parameters']:,} | {cells[0]} | {cells[1]} | {test['macro_f1']:.3f} |"
+            f" {test['ece']:.3f} | {one['seed']} | `{test['model']['sha256'][:12]}` |"
+        )
+    return lines
+
+
+def speed_table():
+    epoch, load = result("keras_epoch")["fine_tuning_seconds_an_epoch"], result("load")
+    lines = ["| what | peer | mien | ratio |", "|---|---|---|---|"]
+    lines.append(
+        f"| an epoch of fine-tuning, validation included | {epoch['keras']:.1f} s (Keras on TensorFlow) |"
+        f" {epoch['mien']:.1f} s | {epoch['ratio']:.2f} |"
+    )
+    return lines + load_rows(load)
+
+
+def load_rows(load):
+    """The rows of the CSV benchmark."""
+    ways = load["ways"]
+    peer = ways["pandas-split"]
+    rows = []
+    for what, name in (("cold", "mien-cold"), ("from its cache", "mien-cached")):
+        ours = ways[name]
+        rows.append(
+            f"| the {load['table_mb']} MB CSV, {what} | {peer['seconds']:.2f} s, {peer['peak_mb']} MB (pandas, `split` a row) |"
+            f" {ours['seconds']:.2f} s, {ours['peak_mb']} MB | {ours['seconds'] / peer['seconds']:.2f} |"
+        )
+    return rows
+
+
+def fill(text):
+    """The README with every table between its markers made anew."""
+    for name, table in {"article": article_table, "models": models_table, "speed": speed_table}.items():
+        start, end = f"<!-- results:{name} -->", f"<!-- /results:{name} -->"
+        if start not in text or end not in text:
+            sys.exit(f"README.md has no markers {start} ... {end}")
+        body = "\n".join([start, *table(), end])
+        text = re.sub(re.escape(start) + ".*?" + re.escape(end), lambda _, body=body: body, text, flags=re.S)
+    return text
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the README differs")
+    check = parser.parse_args().check
+    readme = ROOT / "README.md"
+    before = readme.read_text(encoding="utf-8")
+    after = fill(before)
+    if check:
+        sys.exit(
+            "README.md is not what results/ says: run python benchmarks/readme_tables.py" if before != after else 0
+        )
+    readme.write_text(after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
