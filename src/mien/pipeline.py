@@ -6,10 +6,9 @@ It stands beside the folders because it joins training to evaluation, and a fold
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from mien.evaluate import Evaluation, evaluate, plots
 from mien.files import atomic
 from mien.model.bundle import Bundle
 from mien.provenance import environment
-from mien.train import Recipe, train
+from mien.train import Recipe, TrainOptions, train
 
 
 @dataclass(frozen=True)
@@ -41,36 +40,20 @@ class Outcome:
 
 
 def run_recipe(
-    recipe: Recipe,
-    faces: Faces,
-    out: str | Path,
-    *,
-    seed: int = 0,
-    resume: bool = False,
-    weights: str | Path | None = None,
-    device: str = "auto",
-    tensorboard: bool = False,
-    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
-    command: str | None = None,
+    recipe: Recipe, faces: Faces, out: str | Path, *, command: str | None = None, **options: Unpack[TrainOptions]
 ) -> Outcome:
-    """Train, judge and draw; see :func:`mien.train.train` for the arguments.
+    """Train, judge and draw.
 
     The run's folder also gets ``result.json``, the history's curves, and each split's figures, pictures and table.
 
     Args:
+        recipe: what to train.
+        faces: the data set.
+        out: the run's folder.
         command: what to write down as the command that gives this result again.
+        options: as for :func:`mien.train.train`.
     """
-    run = train(
-        recipe,
-        faces,
-        out,
-        seed=seed,
-        resume=resume,
-        weights=weights,
-        device=device,
-        tensorboard=tensorboard,
-        on_epoch=on_epoch,
-    )
+    run = train(recipe, faces, out, **options)
     assert run.bundle is not None
     validation, test = (evaluate(run.bundle, faces, split) for split in (recipe.data.validation, recipe.data.test))
     title = f"{recipe.name} on {faces.name}"
@@ -81,7 +64,7 @@ def run_recipe(
     plots.save(plots.label_distributions(counts[0], counts[1], names, title), run.out / "labels.png")
     for part in (validation, test):
         part.write(run.out)
-    result = _result(recipe, seed, command, run.rows, validation, test)
+    result = _result(recipe, run.seed, command, run.rows, validation, test)
     with atomic(run.out / "result.json") as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n")
     return Outcome(run.out, run.bundle, validation, test, result)

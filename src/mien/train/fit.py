@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import lightning as L
 import safetensors
@@ -79,18 +79,27 @@ class Run:
         return float(sum(row["seconds"] for row in self.rows))
 
 
+class TrainOptions(TypedDict, total=False):
+    """What :func:`train` takes beside recipe, data and folder."""
+
+    seed: int
+    """Decides the head's first weights, the order of the faces and their augmentation; 0 where it is not given."""
+    resume: bool
+    """Go on with the run in the folder, to the same result as an unbroken run."""
+    weights: str | Path | None
+    """A local file of ImageNet weights, where the recipe starts from these."""
+    device: str
+    """``auto`` (where it is not given), ``cpu`` or ``cuda``."""
+    tensorboard: bool
+    """Also log to ``tensorboard`` in the folder."""
+    progress: bool
+    """Show a bar where stderr is a terminal; True where it is not given."""
+    on_epoch: Callable[[Row], None]
+    """Called with each epoch's row of the history."""
+
+
 def train(
-    recipe: Recipe | str | Path,
-    data: Faces | str | Path,
-    out: str | Path,
-    *,
-    seed: int = 0,
-    resume: bool = False,
-    weights: str | Path | None = None,
-    device: str = "auto",
-    tensorboard: bool = False,
-    progress: bool = True,
-    on_epoch: Callable[[Row], None] = lambda row: None,
+    recipe: Recipe | str | Path, data: Faces | str | Path, out: str | Path, **options: Unpack[TrainOptions]
 ) -> Run:
     """Train a recipe on a data set.
 
@@ -98,27 +107,28 @@ def train(
         recipe: a recipe, a shipped one's name, or a YAML file.
         data: faces, or any data set that :func:`mien.load_faces` reads.
         out: the run's folder; it must not hold a run already, but to resume it.
-        seed: decides the head's first weights, the order of the faces and their augmentation.
-        resume: go on with the run in ``out``, to the same result as an unbroken run.
-        weights: a local file of ImageNet weights, where the recipe starts from these.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        tensorboard: also log to ``out/tensorboard``.
-        progress: show a bar where stderr is a terminal.
-        on_epoch: called with each epoch's row of the history.
+        options: see :class:`TrainOptions`.
 
     Raises:
         MienError: for data, recipes or weights that do not fit, and where training diverges.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     faces = data if isinstance(data, Faces) else load_faces(data)
-    run = Run(Path(out), recipe, seed, _device(device), tensorboard=tensorboard, progress=progress, on_epoch=on_epoch)
+    run = _new_run(Path(out), recipe, options)
     training, validation = (_split(faces, name, recipe) for name in (recipe.data.train, recipe.data.validation))
-    _open(run, faces, resume)
-    network = _first_network(run, weights)
+    _open(run, faces, options.get("resume", False))
+    network = _first_network(run, options.get("weights"))
     with _quiet():
         for number, phase in enumerate(recipe.phases, start=1):
             _run_phase(run, network, number, phase, training, validation, faces)
     run.bundle = _save(run, network, faces)
+    return run
+
+
+def _new_run(out: Path, recipe: Recipe, options: TrainOptions) -> Run:
+    run = Run(out, recipe, options.get("seed", 0), _device(options.get("device", "auto")))
+    run.tensorboard, run.progress = options.get("tensorboard", False), options.get("progress", True)
+    run.on_epoch = options.get("on_epoch", run.on_epoch)
     return run
 
 
@@ -251,6 +261,7 @@ class _Told(L.Callback):
         self.run = run
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Pass on the epoch's row."""
         row = self.run.rows[-1]
         write_history(self.run.rows, self.run.out / "history.csv")
         figures = {name: value for name, value in row.items() if isinstance(value, float)}
@@ -342,4 +353,4 @@ def _quiet() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-__all__ = ["Run", "train", "write_history"]
+__all__ = ["Run", "TrainOptions", "train", "write_history"]
