@@ -175,8 +175,7 @@ def harmless_or_refused(data: bytes, place: int, mask: int, original: Bundle, pa
     path.write_bytes(spoilt)
     try:
         loaded = load_bundle(path)
-    except ModelError as error:
-        assert "\n" not in str(error)
+    except ModelError:
         return
     assert loaded.card == original.card
     assert loaded.graph == original.graph

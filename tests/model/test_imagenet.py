@@ -172,7 +172,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(CONTENT)
 
-    def log_message(self, *args: object) -> None:
+    def log_message(self, *args: object) -> None:  # noqa: ARG002 (quiet)
         return
 
 
@@ -203,7 +203,7 @@ def test_the_download_is_checked_and_kept(server: tuple[str, list[str]], tmp_pat
 
 def test_a_download_of_other_bytes_is_refused_and_not_kept(server: tuple[str, list[str]], tmp_path: Path) -> None:
     url = f"{server[0]}/{NAME}"
-    with pytest.raises(WeightsError, match="could not be fetched.*--weights FILE or MIEN_IMAGENET") as caught:
+    with pytest.raises(WeightsError, match=r"could not be fetched.*--weights FILE or MIEN_IMAGENET") as caught:
         find_weights(url=url, md5="0" * 32)
     assert "\n" not in str(caught.value)
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
