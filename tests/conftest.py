@@ -7,12 +7,19 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import yaml
 
 from mien.cli import main
 from mien.data import Faces, load_faces
+from mien.data.toy import draw_faces
+from mien.data.writers import convert_faces
+
+if TYPE_CHECKING:
+    from mien.train import Recipe, Run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -65,6 +72,54 @@ def some_faces() -> Faces:
         votes=rng.integers(0, 11, (42, 10), dtype=np.uint8),
         name="some faces",
     )
+
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "summary": "Two short phases of a small MobileNet, for tests.",
+    "network": {"name": "mobilenet", "cut": 3},
+    "batch_size": 32,
+    "augment": {"shift": 0.1, "zoom": 0.1, "flip": True},
+    "class_weights": "share",
+    "phases": [
+        {"name": "head", "train": "head", "epochs": 2, "optimizer": {"name": "adam", "lr": 0.01}},
+        {"name": "all", "train": "all", "epochs": 2, "optimizer": {"name": "adam", "lr": 0.001}},
+    ],
+}
+"""A recipe that trains in about a second."""
+
+
+def tiny_recipe(**changes: object) -> Recipe:
+    """The tiny recipe with other settings in place of its own."""
+    from mien.train import Recipe
+
+    return Recipe.model_validate({**TINY, **changes})
+
+
+def write_recipe(path: Path, **changes: object) -> Path:
+    """Write the tiny recipe, with other settings in place of its own, as a YAML file."""
+    path.write_text(yaml.safe_dump({**TINY, **changes}), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def drawn() -> Faces:
+    """150 drawn faces: 120 Training, 15 PublicTest, 15 PrivateTest."""
+    return draw_faces(150, seed=3)
+
+
+@pytest.fixture(scope="session")
+def drawn_csv(drawn: Faces, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn faces as a file."""
+    return convert_faces(drawn, tmp_path_factory.mktemp("drawn") / "drawn.csv", "csv")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(drawn: Faces, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The tiny recipe, trained once with seed 1; tests only read its folder."""
+    from mien.train import train
+
+    return train(tiny_recipe(), drawn, tmp_path_factory.mktemp("tiny") / "run", seed=1, device="cpu")
 
 
 @pytest.fixture

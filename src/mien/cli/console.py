@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mien.errors import MienError
@@ -31,10 +32,14 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], text: int = 1) -> None:
-    """Print a table; the first ``text`` columns are text, the others are figures."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    """Print a table; the first ``text`` columns are text, the others are figures.
+
+    Nothing is cut: cells fold on a terminal that is too narrow, and in a file or a pipe lines are as long as it takes.
+    """
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
     for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position < text else "right", overflow="fold")
+        table.add_column(escape(column), justify="left" if position < text else "right", overflow="fold")
     for row in rows:
-        table.add_row(*[str(cell) for cell in row])
-    console.print(table)
+        table.add_row(*[escape(str(cell)) for cell in row])
+    wide = console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=10_000)
+    wide.print(table)

@@ -141,12 +141,14 @@ def _members(data: bytes, path: Path) -> dict[str, bytes]:
     """The three members; zipfile checks each one's CRC-32 as it reads."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise zipfile.BadZipFile("a bundle's members are not compressed")
             return {name: archive.read(name) for name in (CARD_FILE, WEIGHTS_FILE, GRAPH_FILE)}
     except zipfile.BadZipFile as error:
         raise ModelError("not a mien bundle, or a damaged one", path, "Copy or train it again.") from error
     except KeyError as error:
         raise ModelError(f"not a mien bundle: {error.args[0]}", path, f"Name a {SUFFIX} file.") from error
-    except (NotImplementedError, RuntimeError, EOFError) as error:
+    except (NotImplementedError, RuntimeError, EOFError, ValueError) as error:  # what odd headers lead zipfile to
         raise ModelError(f"a damaged bundle ({error})", path, "Copy or train it again.") from error
 
 

@@ -77,7 +77,11 @@ def _read_layer(file: object, name: str) -> list[NDArray[np.float32]]:
 
 
 def _fill(module: ConvNorm, arrays: list[NDArray[np.float32]], path: Path, name: str) -> None:
+    if len(arrays) != 5:
+        raise WeightsError(f"layer {name} has {len(arrays)} arrays, expected a kernel and four of its norm", path)
     kernel, *norm = arrays
+    if kernel.ndim != 4:
+        raise WeightsError(f"layer {name} has the shape {kernel.shape}, expected four axes", path)
     kernel = _to_torch(kernel, depthwise=name.startswith("conv_dw"))
     if module.weight.shape[1] == 1 and kernel.shape[1] == 3:
         kernel = kernel.sum(axis=1, keepdims=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mien.train.module import BASE_RATE, Classifier
 from mien.train.recipe import EarlyStopping, Phase, Plateau
@@ -71,7 +71,8 @@ class KeepBest(L.Callback):
         better = self.how is None or accuracy - self.how.min_delta > self.best
         self.wait = 0 if better else self.wait + 1
         if better or not (self.how and self.how.restore_best):
-            self.weights = _copy(module)
+            assert isinstance(module, Classifier)
+            self.weights = copy_weights(module.network)
         if better:
             self.best = accuracy
         self.stopped = self.how is not None and self.wait >= self.how.patience
@@ -87,9 +88,9 @@ class KeepBest(L.Callback):
         self.weights = state_dict["weights"]
 
 
-def _copy(module: L.LightningModule) -> dict[str, Tensor]:
-    assert isinstance(module, Classifier)
-    return {name: tensor.detach().cpu().clone() for name, tensor in module.network.state_dict().items()}
+def copy_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The network's state as it is now, on the CPU."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
 
 class PlateauDrop(L.Callback):

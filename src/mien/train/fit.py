@@ -35,7 +35,8 @@ from mien.model.imagenet import find_weights, load_imagenet
 from mien.model.mobilenet import MobileNet
 from mien.model.networks import Network, build, set_trainable
 from mien.provenance import environment
-from mien.train.callbacks import History, KeepBest, PlateauDrop, Row, weights_finite
+from mien.train.callbacks import History, KeepBest, PlateauDrop, Row, copy_weights, weights_finite
+from mien.train.checkpoints import Checkpoints
 from mien.train.loader import DeviceFaces, PlainBatches, TrainingBatches
 from mien.train.module import Classifier, class_weights
 from mien.train.progress import Bar
@@ -153,7 +154,10 @@ def _open(run: Run, faces: Faces, resume: bool) -> None:
     identity = {"recipe": run.recipe.model_dump(mode="json"), "data": faces.fingerprint, "seed": run.seed}
     note = run.checkpoints / "run.json"
     if resume and note.is_file():
-        before = json.loads(note.read_text())
+        try:
+            before = json.loads(note.read_text())
+        except ValueError as error:
+            raise RecipeError("a damaged note of the run's identity", note, "Name another --out.") from error
         changed = [name for name, value in identity.items() if before.get(name) != value]
         if changed:
             raise RecipeError(f"{' and '.join(changed)} differ from the run there", run.out, "Name another --out.")
@@ -194,6 +198,8 @@ def _run_phase(
     history = History(phase, run.rows)
     best = KeepBest(phase.early_stopping, history)
     module = Classifier(network, phase.optimizer, _class_weights(run.recipe, training))
+    if run.rows:  # what an earlier phase reached is kept where this one diverges at once
+        best.weights = copy_weights(network)
     trainer = _trainer(run, phase, name, [history, best, *_plateau(phase, history), _Told(run)])
     batches = _Batches(run, training, validation)
     try:
@@ -243,6 +249,7 @@ def _trainer(run: Run, phase: Phase, name: str, callbacks: list[L.Callback]) -> 
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
         inference_mode=True,
+        plugins=[Checkpoints()],
     )
 
 

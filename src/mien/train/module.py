@@ -17,6 +17,8 @@ from mien.train.recipe import Optimizer
 BASE_RATE = "base_lr"
 """Key of an optimizer's parameter group: the rate before SGD's decay over time."""
 
+MEND = "Lower the learning rate: --set phases.N.optimizer.lr=..."
+
 
 def class_weights(labels: Tensor, classes: int, kind: str) -> Tensor:
     """A weight a class, float32 (classes,): ones, the class's share, or n / (classes * count).
@@ -101,7 +103,7 @@ class Classifier(L.LightningModule):
         if not torch.isfinite(loss):
             raise DivergedError(
                 f"the loss became {float(loss.detach())} in step {batch_idx + 1} of epoch {self.current_epoch + 1}",
-                mend="Lower the learning rate: --set phases.N.optimizer.lr=...",
+                mend=MEND,
             )
         self.training_meter.update(loss, logits, labels)
         return loss
@@ -111,10 +113,19 @@ class Classifier(L.LightningModule):
         self.validation_meter = Meter()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Add a batch to the validation's sums: neither weighted nor augmented."""
+        """Add a batch to the validation's sums: neither weighted nor augmented.
+
+        Raises:
+            DivergedError: where the loss is not a finite number, as after an epoch whose last step was too far.
+        """
         images, labels = batch
         logits = self.network(images)
-        self.validation_meter.update(F.cross_entropy(logits, labels), logits, labels)
+        loss = F.cross_entropy(logits, labels)
+        if not torch.isfinite(loss):
+            raise DivergedError(
+                f"the validation loss became {float(loss)} after epoch {self.current_epoch + 1}", mend=MEND
+            )
+        self.validation_meter.update(loss, logits, labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The phase's optimizer over the layers that train."""

@@ -123,10 +123,9 @@ def load_recipe(recipe: str | Path, changes: Iterable[str] = ()) -> Recipe:
     Raises:
         RecipeError: where there is no such recipe, or it does not hold together.
     """
-    text = _read(recipe)
     try:
-        settings = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        settings = yaml.safe_load(_read(recipe))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError("not readable as YAML", recipe, str(error).replace("\n", " ")) from error
     if not isinstance(settings, dict):
         raise RecipeError("a recipe is a YAML mapping of settings", recipe)
