@@ -72,6 +72,24 @@ def test_the_seed_decides_the_weights_bit_for_bit(tiny_run: Run, drawn: Faces, t
     assert not np.array_equal(other.weights["head.weight"], again.weights["head.weight"])
 
 
+def test_every_epoch_of_every_phase_has_its_own_order(
+    drawn: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    step = Classifier.training_step
+
+    def noting(self: Classifier, batch: Any, batch_idx: int) -> torch.Tensor:
+        seen.append(tuple(batch[1].tolist()))
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", noting)
+    train(tiny_recipe(), drawn, tmp_path / "run", device="cpu")
+    epochs = [sum(seen[start : start + 4], ()) for start in range(0, 16, 4)]
+    assert len(set(epochs)) == 4
+    wanted = sorted(drawn.select("Training").emotion)
+    assert all(sorted(epoch) == wanted for epoch in epochs)
+
+
 def test_the_head_phase_moves_the_head_alone(drawn: Faces, tmp_path: Path) -> None:
     first, second = (
         train(tiny_recipe(phases=phases, batch_norm="frozen"), drawn, tmp_path / name, device="cpu").bundle
