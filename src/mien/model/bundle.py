@@ -121,7 +121,7 @@ def find_bundle(model: str | Path) -> Path:
 
 
 def load_bundle(model: str | Path) -> Bundle:
-    """Read a bundle and check all of it: checksums, settings, and that weights and structure fit.
+    """Read a bundle and check it: checksums, settings, labels. A session checks that weights and graph fit.
 
     Raises:
         ModelError: where the file is no bundle, is damaged, or its parts do not belong together.
