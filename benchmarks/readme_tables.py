@@ -57,8 +57,8 @@ def article_table():
 
 def models_table():
     lines = [
-        "| recipe | numbers stored | PublicTest (clean) | PrivateTest (clean) | macro F1 | ECE | seed | SHA-256 |",
-        "|---|---|---|---|---|---|---|---|",
+        "| recipe | numbers stored | PublicTest (clean) | PrivateTest (clean) | macro F1, ECE (PublicTest) | seed | SHA-256 |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in ("article", *measured()):
         one = result(name)
@@ -67,7 +67,7 @@ def models_table():
                  (splits["PublicTest"], splits["PrivateTest"])]  # fmt: skip
         test = one["test"]
         lines.append(
-            f"| `{name}` | {test['model']['parameters']:,} | {cells[0]} | {cells[1]} | {test['macro_f1']:.3f} |"
+            f"| `{name}` | {test['model']['parameters']:,} | {cells[0]} | {cells[1]} | {test['macro_f1']:.3f},"
             f" {test['ece']:.3f} | {one['seed']} | `{test['model']['sha256'][:12]}` |"
         )
     return lines
