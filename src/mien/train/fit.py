@@ -38,6 +38,7 @@ from mien.provenance import environment
 from mien.train.callbacks import History, KeepBest, PlateauDrop, Row, copy_weights, weights_finite
 from mien.train.checkpoints import Checkpoints
 from mien.train.loader import DeviceFaces, PlainBatches, TrainingBatches
+from mien.train.memory import keep_freed_memory
 from mien.train.module import Classifier, class_weights
 from mien.train.progress import Bar
 from mien.train.recipe import Phase, Recipe, load_recipe
@@ -119,6 +120,8 @@ def train(
     training, validation = (_split(faces, name, recipe) for name in (recipe.data.train, recipe.data.validation))
     _open(run, faces, options.get("resume", False))
     network = _first_network(run, options.get("weights"))
+    if run.device == "cpu":
+        keep_freed_memory()
     with _quiet():
         for number, phase in enumerate(recipe.phases, start=1):
             _run_phase(run, network, number, phase, training, validation, faces)
