@@ -57,7 +57,7 @@ def article_table():
 
 def models_table():
     lines = [
-        "| recipe | numbers stored | PublicTest (clean) | PrivateTest (clean) | F1, ECE (PublicTest) | seed | SHA-256 |",
+        "| recipe | numbers stored | PublicTest (clean) | PrivateTest (clean) | F1, ECE (public) | seed | SHA-256 |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in ("article", *measured()):
