@@ -1,10 +1,11 @@
-"""Seconds an epoch: the article's pipeline in Keras on TensorFlow, and ours, one after the other on the same machine.
+"""Seconds an epoch: the article's pipeline in Keras on TensorFlow and ours, taking turns on the same machine.
 
 Usage: python benchmarks/keras_epoch.py [--data D] [--weights H5] [--epochs N] [--json OUT]
 
 Keras gets a virtual environment of its own (under --work, made on the first run). Both train the article's network on
-the article's splits: one epoch of the head, then N of everything; validation counts in both. The ratio is that of the
-medians of the fine-tuning epochs, without each side's first, which also builds graphs and buffers.
+the article's splits: one epoch of the head, then N of everything; validation counts in both. The sides alternate epoch
+by epoch, so that a machine whose pace drifts slows both. The ratio is the median over the pairs of neighbouring
+fine-tuning epochs, without each side's first, which also builds graphs and buffers.
 """
 
 import argparse
@@ -41,78 +42,82 @@ def keras_python(work):
     return python
 
 
-def run_keras(python, faces, weights, epochs, folder):
+class Side:
+    """One pipeline in a process of its own, which does an epoch each time it is told to."""
+
+    def __init__(self, *command):
+        settings = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+        self.process = subprocess.Popen(
+            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=settings
+        )
+        self.rows = []
+
+    def epoch(self):
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        self.rows.append(self.read())
+
+    def read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a side ended early, exit code {self.process.wait()}")
+        return json.loads(line)
+
+
+def save_faces(faces, path):
     training, validation = faces.select("Training"), faces.select("PrivateTest")
-    arrays = folder / "faces.npz"
     np.savez(
-        arrays,
+        path,
         train_images=training.images,
         train_labels=training.emotion,
         val_images=validation.images,
         val_labels=validation.emotion,
     )
-    command = [python, HERE / "keras_side.py", arrays, weights, "1", str(epochs)]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
-    done = subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def run_mien(data, weights, epochs, folder):
-    settings = ["--set", "phases.0.epochs=1", "--set", f"phases.1.epochs={epochs}"]
-    command = [
-        sys.executable,
-        "-m",
-        "mien",
-        "train",
-        "article",
-        "--out",
-        folder / "run",
-        "--weights",
-        weights,
-        *settings,
-    ]
-    command += ["--data", data] if data else []
-    done = subprocess.run([*map(str, command), "--json"], check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)["history"]
+def race(python, data, weights, epochs, folder):
+    """Both sides, in turns: the head's epoch of each, then the fine-tuning epochs of each."""
+    keras = Side(python, HERE / "keras_side.py", folder / "faces.npz", weights, 1, epochs)
+    mien = Side(sys.executable, HERE / "mien_side.py", data, weights, 1, epochs)
+    for number in range(1 + epochs):
+        for name, side in (("keras", keras), ("mien", mien)):
+            side.epoch()
+            print(f"{name:5}  epoch {number}  {side.rows[-1]['seconds']:.1f} s", file=sys.stderr, flush=True)
+    return keras, mien
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="FER2013 in any layout; without it, MIEN_DATA")
+    parser.add_argument("--data", type=Path, required=True, help="FER2013 in any layout")
     parser.add_argument("--weights", type=Path, help="the ImageNet weights; without it, MIEN_IMAGENET or a download")
-    parser.add_argument("--epochs", type=int, default=3, help="fine-tuning epochs of each side, at least 2")
+    parser.add_argument("--epochs", type=int, default=4, help="fine-tuning epochs of each side, at least 2")
     parser.add_argument("--work", type=Path, default=Path(".work"), help="where Keras' environment goes")
     parser.add_argument("--json", type=Path, dest="out", help="write the figures here")
     options = parser.parse_args()
     faces, weights = load_faces(options.data), find_weights(options.weights)
     python = keras_python(options.work.resolve())
     with tempfile.TemporaryDirectory() as name:
-        theirs = run_keras(python, faces, weights, options.epochs, Path(name))
-        ours = run_mien(options.data, weights, options.epochs, Path(name))
-    report = compare(theirs, ours, faces)
+        save_faces(faces, Path(name) / "faces.npz")
+        keras, mien = race(python, options.data, weights, options.epochs, Path(name))
+    report = compare(keras, mien, faces)
     print(json.dumps(report, indent=2))
     if options.out:
         with atomic(options.out) as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def compare(theirs, ours, faces):
-    head, fine = ([row["seconds"] for row in ours if row["phase"] == phase] for phase in ("head", "all"))
-    keras = statistics.median(theirs["fine"]["seconds"][1:])
-    mien = statistics.median(fine[1:])
+def compare(keras, mien, faces):
+    pairs = [(k["seconds"], m["seconds"]) for k, m in zip(keras.rows[2:], mien.rows[2:], strict=True)]
     return {
         "command": COMMAND,
         "data": {"name": faces.name, "fingerprint": faces.fingerprint},
         "fine_tuning_seconds_an_epoch": {
-            "keras": round(keras, 2),
-            "mien": round(mien, 2),
-            "ratio": round(mien / keras, 3),
+            "keras": round(statistics.median(k for k, _ in pairs), 2),
+            "mien": round(statistics.median(m for _, m in pairs), 2),
+            "ratio": round(statistics.median(m / k for k, m in pairs), 3),
         },
-        "keras": theirs,
-        "mien": {
-            "head": {"seconds": head, "val_accuracy": [r["val_accuracy"] for r in ours if r["phase"] == "head"]},
-            "fine": {"seconds": fine, "val_accuracy": [r["val_accuracy"] for r in ours if r["phase"] == "all"]},
-        },
+        "keras": {"epochs": keras.rows, **keras.read()},
+        "mien": {"epochs": mien.rows},
         **environment(),
     }
 

@@ -1,7 +1,8 @@
 """The article's pipeline in Keras on TensorFlow; run by keras_epoch.py inside a virtual environment of its own.
 
 Usage: keras_side.py FACES.npz WEIGHTS.h5 HEAD_EPOCHS FINE_EPOCHS
-FACES.npz holds train_images, train_labels, val_images, val_labels. Prints one JSON object on the last line.
+FACES.npz holds train_images, train_labels, val_images, val_labels. Before each epoch it waits for a line on its input;
+after each it prints the epoch's figures as a line of JSON.
 """
 
 import json
@@ -29,25 +30,20 @@ def build(weights):
     return base, keras.Model(inputs, keras.layers.Dense(7, activation="softmax")(pooled))
 
 
-class EpochTimes(keras.callbacks.Callback):
-    """Seconds of each epoch, its validation included."""
-
-    def __init__(self):
-        super().__init__()
-        self.seconds = []
+class Turns(keras.callbacks.Callback):
+    """Waits for its turn before each epoch, and reports the epoch's seconds, validation included."""
 
     def on_epoch_begin(self, epoch, logs=None):
+        sys.stdin.readline()
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.seconds.append(time.perf_counter() - self.start)
+        print(json.dumps({"seconds": time.perf_counter() - self.start, **logs}), flush=True)
 
 
 def fit(model, rate, epochs, data, val, weights):
     model.compile(keras.optimizers.Adam(rate), loss="categorical_crossentropy", metrics=["accuracy"])
-    times = EpochTimes()
-    past = model.fit(data, epochs=epochs, validation_data=val, class_weight=weights, callbacks=[times], verbose=2)
-    return {"seconds": times.seconds, **past.history}
+    model.fit(data, epochs=epochs, validation_data=val, class_weight=weights, callbacks=[Turns()], verbose=0)
 
 
 def main(faces, weights, head_epochs, fine_epochs):
@@ -68,11 +64,11 @@ def main(faces, weights, head_epochs, fine_epochs):
     share = dict(enumerate(np.bincount(labels, minlength=7) / len(labels)))
     base, model = build(weights)
     base.trainable = False
-    head = fit(model, 0.01, int(head_epochs), data, val, share)
+    fit(model, 0.01, int(head_epochs), data, val, share)
     base.trainable = True
-    fine = fit(model, 0.0001, int(fine_epochs), data, val, share)
+    fit(model, 0.0001, int(fine_epochs), data, val, share)
     versions = {"keras": keras.__version__, "tensorflow": tf.__version__, "python": sys.version.split()[0]}
-    print(json.dumps({"head": head, "fine": fine, "parameters": model.count_params(), "versions": versions}))
+    print(json.dumps({"parameters": model.count_params(), "versions": versions}), flush=True)
 
 
 if __name__ == "__main__":
