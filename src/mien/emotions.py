@@ -77,3 +77,8 @@ FERPLUS: tuple[str, ...] = (
     "nf",
 )
 """The ten vote columns of FER+ in the order of its file; ``nf`` means not a face."""
+
+FERPLUS_OF_EMOTION: tuple[int, ...] = tuple(
+    next(place for place, word in enumerate(FERPLUS) if _WORDS.get(word) == emotion) for emotion in Emotion
+)
+"""Where the votes for each of the seven stand among FER+'s columns."""

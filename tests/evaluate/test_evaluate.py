@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from conftest import TINY, tiny_recipe
 from mien.data import Faces
-from mien.emotions import LABELS
+from mien.emotions import FERPLUS, LABELS
 from mien.errors import DataError
 from mien.evaluate import Evaluation, evaluate
 from mien.model.bundle import Bundle, Calibration, Card, load_bundle
@@ -86,11 +86,29 @@ def test_every_figure_is_what_torch_and_a_loop_give(bundle: Bundle, planted: Fac
     assert 0 <= figures["ece"] <= 1
 
 
+def test_agreement_with_the_crowd_by_hand(bundle: Bundle, planted: Faces) -> None:
+    """The first five faces are clear, the rest are split."""
+    faces = planted.select("PublicTest")
+    said = evaluate(bundle, planted, "PublicTest").shown.argmax(1)
+    columns = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
+    votes = np.full((len(planted), 10), 1, np.uint8)
+    for place, row in enumerate(np.flatnonzero(planted.usage == 1)[:5]):
+        seen = said[place] if place < 3 else (said[place] + 1) % 7
+        votes[row] = 0
+        votes[row, FERPLUS.index(columns[seen])] = 6
+        votes[row, FERPLUS.index("unknown")] = 4
+    found = evaluate(bundle, replace(planted, votes=votes), "PublicTest").figures["ferplus"]
+    assert (found["head"], found["n"], found["agreement"]) == ("labels", 5, 0.6)
+    assert evaluate(bundle, faces, "PublicTest").figures["ferplus"] is None
+    none = evaluate(bundle, replace(planted, votes=votes * 0), "PublicTest").figures["ferplus"]
+    assert (none["n"], none["agreement"]) == (0, None)
+
+
 def test_the_contract_of_the_json(bundle: Bundle, planted: Faces) -> None:
     figures = json.loads(json.dumps(evaluate(bundle, planted, "PublicTest").to_dict(), allow_nan=False))
     assert set(figures) == {
         "model", "data", "split", "views", "n", "accuracy", "macro_f1", "nll", "ece", "clean", "per_class",
-        "confusion", "seconds",
+        "confusion", "ferplus", "seconds",
     }  # fmt: skip
     assert figures["model"] == {
         "name": "tiny",

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from mien.model.bundle import Bundle, Card
-from mien.model.graph import INPUT, OUTPUT, build_graph
+from mien.model.graph import INPUT, OUTPUTS, build_graph
 from mien.model.networks import Network, build
 from mien.model.preprocess import Preprocessing, prepare
 from mien.model.session import Session
-from mien.model.spec import CnnSpec, MobileNetSpec, NetworkSpec
+from mien.model.spec import CnnSpec, Head, MobileNetSpec, NetworkSpec, heads
 
 SPECS: list[NetworkSpec] = [
     MobileNetSpec(),
@@ -23,6 +23,7 @@ SPECS: list[NetworkSpec] = [
     MobileNetSpec(cut=13, channels=3),
     MobileNetSpec(cut=3, stem_stride=1),
     MobileNetSpec(cut=2, classes=4),
+    MobileNetSpec(cut=3, votes=True),
     CnnSpec(),
     CnnSpec(classes=3),
 ]
@@ -60,12 +61,17 @@ def test_the_graph_gives_torchs_logits(spec: NetworkSpec, scaling: str) -> None:
     weights = arrays(network)
     images = np.random.default_rng(1).integers(0, 256, (5, 48, 48), dtype=np.uint8)
     with torch.no_grad():
-        expected = network(torch.from_numpy(prepare(images, how))).numpy()
-    found = Session(Bundle(card, weights, build_graph(spec, weights)), threads=1).logits(images, batch=2)
-    assert found.shape == (5, spec.classes)
-    assert found.dtype == np.float32
-    assert np.ptp(expected, axis=0).max() > 1e-3  # the faces are told apart at all
-    assert np.abs(found - expected).max() < 1e-5 * max(1.0, np.abs(expected).max())
+        answers = network.every(torch.from_numpy(prepare(images, how)))
+        assert torch.equal(answers[Head.LABELS], network(torch.from_numpy(prepare(images, how))))
+    assert tuple(answers) == heads(spec)
+    every = Session(Bundle(card, weights, build_graph(spec, weights)), threads=1).logits(images, batch=2)
+    assert every.keys() == answers.keys()
+    for head, found in every.items():
+        expected = answers[head].numpy()
+        assert found.shape == (5, spec.classes)
+        assert found.dtype == np.float32
+        assert np.ptp(expected, axis=0).max() > 1e-3  # the faces are told apart at all
+        assert np.abs(found - expected).max() < 1e-5 * max(1.0, np.abs(expected).max())
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
@@ -83,7 +89,7 @@ def test_the_graph_is_valid_onnx_and_holds_no_numbers(spec: NetworkSpec, tmp_pat
         tensor.raw_data = weights[tensor.name].tobytes()
     onnx.checker.check_model(model, full_check=True)
     assert [value.name for value in model.graph.input] == [INPUT]
-    assert [value.name for value in model.graph.output] == [OUTPUT]
+    assert [value.name for value in model.graph.output] == [OUTPUTS[head] for head in heads(spec)]
 
 
 def test_equal_networks_give_equal_graphs() -> None:

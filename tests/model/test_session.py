@@ -15,6 +15,7 @@ from mien.data import Faces
 from mien.errors import ModelError
 from mien.model.bundle import Bundle, Calibration
 from mien.model.session import Session, softmax
+from mien.model.spec import Head
 
 if TYPE_CHECKING:
     from mien.train import Run
@@ -38,10 +39,10 @@ def test_softmax_is_scipys_even_far_out() -> None:
 
 
 def test_temperature_divides_the_logits(bundle: Bundle, drawn: Faces) -> None:
-    logits = Session(bundle).logits(drawn.images)
+    logits = Session(bundle).logits(drawn.images)[Head.LABELS]
     ranks = []
     for temperature in (0.5, 1.0, 3.0):
-        found = Session(warmed(bundle, temperature)).probabilities(drawn.images)
+        found = Session(warmed(bundle, temperature)).probabilities(drawn.images)[Head.LABELS]
         assert found.dtype == np.float64
         assert np.abs(np.log(found) - log_softmax(logits.astype(np.float64) / temperature, axis=1)).max() < 1e-5
         assert np.abs(found.sum(1) - 1).max() < 1e-12
@@ -53,19 +54,19 @@ def test_temperature_divides_the_logits(bundle: Bundle, drawn: Faces) -> None:
 
 def test_the_size_of_batches_changes_nothing(bundle: Bundle, drawn: Faces) -> None:
     session = Session(bundle, threads=1)
-    whole = session.logits(drawn.images[:23], batch=23)
+    whole = session.logits(drawn.images[:23], batch=23)[Head.LABELS]
     for batch in (1, 7, 256):
-        assert np.abs(session.logits(drawn.images[:23], batch) - whole).max() < 1e-5
-    assert session.logits(drawn.images[:0]).shape == (0, 7)
-    assert session.probabilities(drawn.images[:0]).shape == (0, 7)
+        assert np.abs(session.logits(drawn.images[:23], batch)[Head.LABELS] - whole).max() < 1e-5
+    assert session.logits(drawn.images[:0])[Head.LABELS].shape == (0, 7)
+    assert session.probabilities(drawn.images[:0])[Head.LABELS].shape == (0, 7)
 
 
 def test_one_session_serves_many_threads(bundle: Bundle, drawn: Faces) -> None:
     session = Session(bundle, threads=1)
     parts = [drawn.images[start : start + 5] for start in range(0, 150, 5)] * 4
-    alone = [session.probabilities(part) for part in parts]
+    alone = [session.probabilities(part)[Head.LABELS] for part in parts]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(session.probabilities, parts))
+        together = [answer[Head.LABELS] for answer in pool.map(session.probabilities, parts)]
     assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from scipy.ndimage import map_coordinates
 
-from mien.train.augment import Augment, Draw, affine, draw
+from mien.train.augment import Augment, Draw, affine, alter, draw, erase, relight
 
 ALL = Augment(rotation=20, shift=0.15, shear=15, zoom=0.2, flip=True)
 
@@ -132,3 +132,63 @@ def test_flips_do_not_shift_the_other_draws() -> None:
 def test_senseless_ranges_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Augment.model_validate(values)
+
+
+def gray(n: int = 400, side: int = 48) -> torch.Tensor:
+    """Faces of noise around different grays, float (n, 1, side, side) in [0, 255]."""
+    middle = torch.linspace(40, 215, n).view(n, 1, 1, 1)
+    return (middle + 10 * torch.randn(n, 1, side, side, generator=generator(0))).clamp(0, 255)
+
+
+def test_light_changes_each_face_by_a_factor_and_an_offset_in_their_ranges() -> None:
+    images = gray()
+    found = relight(images, Augment(brightness=0.1, contrast=0.2), generator(1))
+    assert 0 <= found.min() <= found.max() <= 255
+    mean, lit = images.mean((1, 2, 3)), found.mean((1, 2, 3))
+    inside = (found.amin((1, 2, 3)) > 0) & (found.amax((1, 2, 3)) < 255)
+    assert inside.sum() > 300
+    offset = (lit - mean)[inside]
+    factor = (found.std((1, 2, 3)) / images.std((1, 2, 3)))[inside]
+    assert 12 < offset.abs().max() <= 12.75 + 1e-3
+    assert 0.8 - 1e-4 <= factor.min() < 0.81 < 1.19 < factor.max() <= 1.2 + 1e-4
+    one = int(inside.nonzero()[0])
+    expected = (images[one] - mean[one]) * (found[one].std() / images[one].std()) + lit[one]
+    assert torch.allclose(found[one], expected, atol=1e-2)
+
+
+def test_erasing_fills_one_rectangle_with_the_mean() -> None:
+    images = gray()
+    found = erase(images, 0.3, generator(2))
+    changed = (found != images)[:, 0]  # (400, 48, 48)
+    hit = changed.flatten(1).any(1)
+    assert 0.2 < hit.float().mean() < 0.4
+    sides, whole = [], 0
+    for face in hit.nonzero()[:, 0].tolist():
+        rows, columns = changed[face].any(1).nonzero()[:, 0], changed[face].any(0).nonzero()[:, 0]
+        block = found[face, 0, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert torch.equal(block, torch.full_like(block, float(images[face].mean())))
+        sides.append((len(rows), len(columns)))
+        inside = rows[0] > 0 and columns[0] > 0 and rows[-1] < 47 and columns[-1] < 47
+        if inside:  # not cut off by the edge
+            whole += 1
+            assert 0.02 * 48**2 * 0.7 < len(rows) * len(columns) < 0.2 * 48**2 * 1.3
+            assert 1 / 2.6 < len(rows) / len(columns) < 2.6
+    assert whole > 25
+    assert len(set(sides)) > 50
+    assert torch.equal(erase(images, 0.0, generator(2)), images)
+
+
+def test_all_together_follows_from_the_generator_and_stays_in_range() -> None:
+    how = ALL.model_copy(update={"brightness": 0.2, "contrast": 0.2, "erase": 0.25})
+    images = gray(50)
+    found = alter(images, how, generator(3))
+    assert torch.equal(found, alter(images, how, generator(3)))
+    assert not torch.equal(found, alter(images, how, generator(4)))
+    assert 0 <= found.min() <= found.max() <= 255
+
+
+def test_without_light_and_erasing_only_the_affine_map_is_drawn() -> None:
+    """So that recipes without these still give the runs that they gave before there were any."""
+    images = gray(9)
+    expected = affine(images, draw(ALL, 9, 48, generator(5)))
+    assert torch.equal(alter(images, ALL, generator(5)), expected)

@@ -12,7 +12,7 @@ import torch
 from mien.model.networks import build
 from mien.model.spec import MobileNetSpec
 from mien.train.callbacks import History, KeepBest, PlateauDrop, weights_finite
-from mien.train.module import BASE_RATE, Classifier
+from mien.train.module import BASE_RATE, Classifier, Loss
 from mien.train.recipe import EarlyStopping, Optimizer, Phase, Plateau
 
 STOPPING = EarlyStopping(min_delta=0.00008, patience=11)
@@ -26,8 +26,9 @@ class Replay:
         self, stopping: EarlyStopping | None = STOPPING, plateau: Plateau = PLATEAU, lr: float = 0.0001, first: int = 1
     ) -> None:
         optimizer = Optimizer(name="adam", lr=lr)
-        self.module = Classifier(build(MobileNetSpec(cut=1)), optimizer, torch.ones(7))
-        self.history = History(Phase(name="all", train="all", optimizer=optimizer, epochs=100), [])
+        phase = Phase(name="all", train="all", optimizer=optimizer, epochs=100)
+        self.module = Classifier(build(MobileNetSpec(cut=1)), phase, Loss(torch.ones(7)))
+        self.history = History(phase, [])
         self.best, self.drop = KeepBest(stopping, self.history), PlateauDrop(plateau, self.history)
         self.group: dict[str, Any] = {BASE_RATE: lr}
         self.trainer: Any = SimpleNamespace(should_stop=False, optimizers=[SimpleNamespace(param_groups=[self.group])])

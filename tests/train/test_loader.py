@@ -34,7 +34,7 @@ def batches(
 )
 def test_every_face_comes_exactly_once_and_the_last_batch_is_partial(n: int, size: int, count: int, last: int) -> None:
     loader = batches(n, size)
-    parts = [labels for _, labels in loader]
+    parts = [batch.labels for batch in loader]
     assert len(loader) == len(parts) == count
     assert [len(part) for part in parts] == [size] * (count - 1) + [last]
     assert sorted(torch.cat(parts).tolist()) == list(range(n))
@@ -47,7 +47,7 @@ def test_the_articles_449_steps_end_with_37_faces() -> None:
 
 
 def test_images_stay_with_their_labels() -> None:
-    for images, labels in batches(200, 64):
+    for images, labels, _ in batches(200, 64):
         assert images.dtype == torch.float32
         assert torch.allclose(images[:, 0, 7, 9] * 255, labels.float())
 
@@ -55,7 +55,7 @@ def test_images_stay_with_their_labels() -> None:
 @pytest.mark.parametrize("augment", [Augment(), FLIP])
 def test_seed_and_epoch_decide_everything(augment: Augment) -> None:
     def flat(seed: int, epoch: int) -> torch.Tensor:
-        return torch.cat([images.flatten() for images, _ in batches(seed=seed, epoch=epoch, augment=augment)])
+        return torch.cat([batch.images.flatten() for batch in batches(seed=seed, epoch=epoch, augment=augment)])
 
     torch.manual_seed(1)
     first = flat(3, 2)
@@ -69,7 +69,7 @@ def test_one_batch_mixes_mirrored_and_unmirrored_faces() -> None:
     images = torch.zeros(64, 1, 48, 48, dtype=torch.uint8)
     images[..., :10] = 255
     faces = DeviceFaces(images, torch.zeros(64, dtype=torch.long))
-    ((found, _),) = TrainingBatches(faces, 64, Augment(flip=True), Preprocessing(), 0, 0)
+    ((found, _, _),) = TrainingBatches(faces, 64, Augment(flip=True), Preprocessing(), 0, 0)
     left = found[:, 0, 20, 2] > 0.5
     right = found[:, 0, 20, 45] > 0.5
     assert bool((left ^ right).all())
@@ -77,14 +77,14 @@ def test_one_batch_mixes_mirrored_and_unmirrored_faces() -> None:
 
 
 def test_augmented_pixels_stay_in_the_range_of_the_scaling() -> None:
-    for images, _ in TrainingBatches(numbered(64), 64, FLIP, Preprocessing(scaling="signed"), 0, 0):
+    for images, _, _ in TrainingBatches(numbered(64), 64, FLIP, Preprocessing(scaling="signed"), 0, 0):
         assert -1 - 1e-5 <= float(images.min()) < -0.9
         assert float(images.max()) <= 1 + 1e-5
 
 
 def test_plain_batches_keep_the_order() -> None:
     loader = PlainBatches(numbered(20), 8, Preprocessing())
-    parts = [labels for _, labels in loader]
+    parts = [batch.labels for batch in loader]
     assert (len(loader), [len(part) for part in parts]) == (3, [8, 8, 4])
     assert torch.cat(parts).tolist() == list(range(20))
 
@@ -101,3 +101,21 @@ def test_faces_without_label_are_refused(some_faces: Faces) -> None:
     emotion[[3, 9]] = -1
     with pytest.raises(DataError, match="2 faces have no label"):
         DeviceFaces.of(replace(some_faces, emotion=np.asarray(emotion)))
+
+
+def test_votes_go_with_their_faces(some_faces: Faces) -> None:
+    faces = DeviceFaces.of(some_faces, votes=True)
+    assert faces.shares is not None
+    table = {tuple(shares): int(label) for shares, label in zip(faces.shares.tolist(), faces.labels, strict=True)}
+    assert len(table) > 30
+    for batch in TrainingBatches(faces, 16, FLIP, Preprocessing(), 0, 0):
+        assert batch.shares is not None
+        assert [table[tuple(shares)] for shares in batch.shares.tolist()] == batch.labels.tolist()
+    assert all(batch.shares is None for batch in PlainBatches(faces, 16, Preprocessing()))
+
+
+def test_wanted_votes_that_are_missing_are_refused(some_faces: Faces) -> None:
+    with pytest.raises(DataError, match="no FER\\+ votes"):
+        DeviceFaces.of(replace(some_faces, votes=None), votes=True)
+    with pytest.raises(DataError, match="seven emotions"):
+        DeviceFaces.of(replace(some_faces, labels=tuple("abcdefg")), votes=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -11,9 +12,10 @@ import torch
 from torch.nn import functional as F
 
 from mien.model.networks import build, set_trainable
-from mien.model.spec import CnnSpec, MobileNetSpec
-from mien.train.module import Classifier, Meter, class_weights, weighted_cross_entropy
-from mien.train.recipe import Optimizer
+from mien.model.spec import CnnSpec, Head, MobileNetSpec
+from mien.train.loader import Batch
+from mien.train.module import Classifier, Loss, Meter, class_weights, votes_cross_entropy, weighted_cross_entropy
+from mien.train.recipe import OneCycle, Optimizer, Phase
 
 COUNTS = [3995, 436, 4097, 7215, 4830, 3171, 4965]
 """FER2013's training labels, class by class."""
@@ -49,6 +51,64 @@ def test_the_loss_is_keras_weighted_mean_and_not_torchs() -> None:
     assert found < 0.5 * float(F.cross_entropy(arguments[0], arguments[1], weight=arguments[2]))
 
 
+def test_smoothing_spreads_a_part_of_the_label() -> None:
+    rng = np.random.default_rng(1)
+    logits, labels = rng.normal(size=(5, 4)), np.array([0, 1, 2, 3, 3])
+    shares = np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
+    targets = 0.9 * np.eye(4)[labels] + 0.1 / 4
+    found = weighted_cross_entropy(torch.tensor(logits), torch.tensor(labels), torch.ones(4).double(), 0.1)
+    assert float(found) == pytest.approx(-(targets * shares).sum(1).mean(), rel=1e-12)
+
+
+def test_votes_count_by_their_share() -> None:
+    """The second face has half of its votes elsewhere, the third all."""
+    logits = np.random.default_rng(2).normal(size=(3, 3))
+    shares = np.array([[0.7, 0.2, 0.1], [0.0, 0.5, 0.0], [0.0, 0.0, 0.0]])
+    total = 0.0
+    for row, votes in zip(logits, shares, strict=True):
+        total -= sum(vote * (value - math.log(np.exp(row).sum())) for vote, value in zip(votes, row, strict=True))
+    assert float(votes_cross_entropy(torch.tensor(logits), torch.tensor(shares))) == pytest.approx(total / 3)
+
+
+def test_two_heads_learn_from_labels_and_votes() -> None:
+    torch.manual_seed(0)
+    network = build(MobileNetSpec(cut=1, votes=True))
+    images, labels, shares = torch.rand(4, 1, 48, 48), torch.tensor([0, 1, 2, 3]), torch.rand(4, 7) / 7
+    logits, loss = Loss(torch.ones(7), votes=0.25)(network, Batch(images, labels, shares))
+    alone, without = Loss(torch.ones(7))(network, Batch(images, labels))
+    assert torch.equal(logits, alone)
+    seen = network.every(images)[Head.VOTES]
+    assert float(loss) == pytest.approx(float(without) + 0.25 * float(votes_cross_entropy(seen, shares)))
+    loss.backward()
+    assert network.votes.weight.grad.abs().max() > 0  # type: ignore[union-attr]
+
+
+def test_the_cycle_climbs_to_its_peak_and_falls_to_zero() -> None:
+    cycle = OneCycle(warmup=0.2, start=0.1)
+    found = [cycle.factor(step, 100) for step in range(100)]
+    assert found[0] == pytest.approx(0.1)
+    assert found[10] == pytest.approx(0.55)
+    assert found[20] == 1.0 == max(found)
+    assert found[60] == pytest.approx(0.5)
+    assert all(one < other for one, other in itertools.pairwise(found[:21]))
+    assert all(one > other for one, other in itertools.pairwise(found[20:]))
+    assert 0 < found[-1] < 1e-3
+    assert OneCycle(warmup=0).factor(0, 10) == 1.0
+
+
+def test_only_kernels_and_matrices_decay() -> None:
+    network = build(MobileNetSpec(cut=1))
+    optimizer = phase(Optimizer(name="adamw", lr=0.1, weight_decay=0.5))
+    made = Classifier(network, optimizer, Loss(torch.ones(7))).configure_optimizers()
+    before = {name: tensor.clone() for name, tensor in network.named_parameters()}
+    for tensor in network.parameters():
+        tensor.grad = torch.zeros_like(tensor)
+    made.step()
+    for name, tensor in network.named_parameters():
+        factor = 0.95 if tensor.ndim > 1 else 1.0
+        assert torch.allclose(tensor, before[name] * factor), name
+
+
 def test_the_meter_weighs_batches_by_their_size() -> None:
     meter = Meter()
     assert math.isnan(meter.result()["loss"])
@@ -58,9 +118,13 @@ def test_the_meter_weighs_batches_by_their_size() -> None:
     assert meter.result() == {"loss": 2.0, "accuracy": 0.75}
 
 
+def phase(optimizer: Optimizer, **more: object) -> Phase:
+    return Phase.model_validate({"name": "all", "train": "all", "optimizer": optimizer, "epochs": 1, **more})
+
+
 def steps(optimizer: Optimizer, gradients: list[float]) -> list[float]:
     """The values of one number that starts at 1 and meets these gradients."""
-    module = Classifier(build(CnnSpec()), optimizer, torch.ones(7))
+    module = Classifier(build(CnnSpec()), phase(optimizer), Loss(torch.ones(7)))
     parameter = module.network.head.bias
     with torch.no_grad():
         parameter.fill_(1.0)
@@ -122,5 +186,5 @@ def test_the_first_steps_by_hand(name: str, by_hand: Callable[[float, float], li
 def test_only_what_trains_reaches_the_optimizer() -> None:
     network = build(MobileNetSpec(cut=2))
     set_trainable(network, "head")
-    made = Classifier(network, Optimizer(name="adam", lr=1), torch.ones(7)).configure_optimizers()
+    made = Classifier(network, phase(Optimizer(name="adam", lr=1)), Loss(torch.ones(7))).configure_optimizers()
     assert [p.numel() for group in made.param_groups for p in group["params"]] == [128 * 7, 7]

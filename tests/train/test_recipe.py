@@ -14,7 +14,8 @@ from mien.train import load_recipe, shipped_recipes
 
 ARTICLE = ["article", "article-iterative"]
 CNNS = ["cnn-plain", "cnn-callbacks", "cnn-augment"]
-AUGMENTATION = {"rotation": 0.15, "shift": 0.15, "shear": 0.15, "zoom": 0.15, "flip": True}
+DARK = {"brightness": 0, "contrast": 0, "erase": 0}
+AUGMENTATION = {"rotation": 0.15, "shift": 0.15, "shear": 0.15, "zoom": 0.15, "flip": True, **DARK}
 STOPPING = {"min_delta": 0.00008, "patience": 11, "restore_best": True}
 PLATEAU = {"min_delta": 0.0001, "factor": 0.25, "patience": 4, "floor": 1e-7}
 ROLES = {"train": "Training", "validation": "PrivateTest", "test": "PublicTest"}
@@ -40,7 +41,14 @@ def test_every_shipped_recipe_survives_its_own_yaml(name: str, tmp_path: Path) -
 @pytest.mark.parametrize("name", ARTICLE)
 def test_the_articles_network_and_data(name: str) -> None:
     found = settings(name)
-    assert found["network"] == {"name": "mobilenet", "cut": 12, "stem_stride": 2, "channels": 1, "classes": 7}
+    assert found["network"] == {
+        "name": "mobilenet",
+        "cut": 12,
+        "stem_stride": 2,
+        "channels": 1,
+        "classes": 7,
+        "votes": False,
+    }
     assert (found["imagenet"], found["batch_norm"], found["class_weights"]) == (True, "frozen", "share")
     assert found["preprocessing"] == {"side": 48, "scaling": "unit"}
     assert found["augment"] == AUGMENTATION
@@ -90,7 +98,11 @@ def test_the_articles_cnns(name: str, epochs: int, callbacks: bool, augmented: b
         ("phases.1.optimizer.lr=0.5", ["phases", 1, "optimizer", "lr"], 0.5),
         ("phases.0.epochs=1", ["phases", 0, "epochs"], 1),
         ("augment.flip=false", ["augment", "flip"], False),
-        ("augment={zoom: 0.3}", ["augment"], {"rotation": 0, "shift": 0, "shear": 0, "zoom": 0.3, "flip": False}),
+        (
+            "augment={zoom: 0.3}",
+            ["augment"],
+            {"rotation": 0, "shift": 0, "shear": 0, "zoom": 0.3, "flip": False, **DARK},
+        ),
         ("phases.0.early_stopping=null", ["phases", 0, "early_stopping"], None),
         ("summary=a = b", ["summary"], "a = b"),
     ],

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.emotions import LABELS
+from mien.emotions import FERPLUS_OF_EMOTION, LABELS
 from mien.errors import DataError
 
 SIDE = 48
@@ -112,6 +112,33 @@ class Faces:
         """How many faces each class has, in the order of the classes; unlabelled faces are not counted."""
         counts = np.bincount(self.emotion[self.emotion >= 0], minlength=len(self.labels))
         return {label: int(count) for label, count in zip(self.labels, counts, strict=True)}
+
+    def vote_shares(self) -> NDArray[np.float32]:
+        """float32 (N, 7): the part of each face's FER+ votes that each of the seven emotions got; 0 without votes.
+
+        What went to contempt, to unknown and to "not a face" is missing from the row's sum.
+
+        Raises:
+            DataError: where the set has no votes, or its classes are not the seven emotions.
+        """
+        if self.votes is None:
+            raise DataError("it has no FER+ votes", self.name, "Use data that carry them, or leave the votes out.")
+        if self.labels != LABELS:
+            raise DataError("FER+ votes are for the seven emotions", self.name, f"Its classes: {self.labels}.")
+        totals = self.votes.sum(1, keepdims=True)
+        ours = self.votes[:, FERPLUS_OF_EMOTION]
+        shares = np.zeros(ours.shape, np.float32)
+        np.divide(ours, totals, out=shares, where=totals > 0)
+        return shares
+
+    def majority(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """What most people saw: the emotion with the most FER+ votes, int64 (N,); whether it got over half, bool (N,).
+
+        Raises:
+            DataError: as :meth:`vote_shares`.
+        """
+        shares = self.vote_shares()
+        return shares.argmax(1), shares.max(1) > 0.5
 
     @cached_property
     def fingerprint(self) -> str:

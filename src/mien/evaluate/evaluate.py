@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mien.data.faces import USAGES, Faces, Usage
 from mien.data.readers import load_faces
+from mien.emotions import LABELS
 from mien.errors import DataError
 from mien.evaluate import plots
 from mien.evaluate.metrics import summarize
@@ -20,6 +21,9 @@ from mien.evaluate.table import predictions_csv
 from mien.files import atomic
 from mien.model.bundle import Bundle, load_bundle
 from mien.model.session import Session
+from mien.model.spec import Head
+
+MAJORITY = "faces for which one of the seven emotions got more than half of all FER+ votes"
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,9 @@ class Evaluation:
         data: name and fingerprint of the whole data set.
         split: the split's name.
         faces: the split's faces, N of them.
-        probabilities: float64 (N, classes), calibrated.
+        probabilities: float64 (N, classes), calibrated: which label has the data set given the face?
+        shown: float64 (N, classes), calibrated: what ``mien predict`` says of the face. The same but for models with a
+            second head.
         figures: what :func:`mien.evaluate.metrics.summarize` gives.
         seconds: wall time of the N answers.
     """
@@ -41,6 +47,7 @@ class Evaluation:
     split: str
     faces: Faces
     probabilities: NDArray[np.float64]
+    shown: NDArray[np.float64]
     figures: dict[str, Any]
     seconds: float
 
@@ -109,11 +116,23 @@ def evaluate(model: Bundle | str | Path, data: Faces | str | Path, split: str = 
     _check(bundle, faces)
     session = Session(bundle)
     start = time.perf_counter()
-    probabilities = session.probabilities(faces.images)
+    answers = session.probabilities(faces.images)
     seconds = time.perf_counter() - start
+    probabilities, shown = answers[Head.LABELS], answers[bundle.card.heads[-1]]
     figures = summarize(probabilities, faces.emotion, bundle.card.labels, _clean(whole, faces, split))
+    figures["ferplus"] = _ferplus(shown, faces, bundle)
     name = {"name": whole.name, "fingerprint": whole.fingerprint}
-    return Evaluation(bundle, name, split, faces, probabilities, figures, seconds)
+    return Evaluation(bundle, name, split, faces, probabilities, shown, figures, seconds)
+
+
+def _ferplus(shown: NDArray[np.float64], faces: Faces, bundle: Bundle) -> dict[str, Any] | None:
+    """How often what is shown is what most people saw; None without votes."""
+    if faces.votes is None or faces.labels != LABELS:
+        return None
+    seen, clear = faces.majority()
+    n = int(clear.sum())
+    agreement = float(np.mean(shown.argmax(1)[clear] == seen[clear])) if n else None
+    return {"head": str(bundle.card.heads[-1]), "filter": MAJORITY, "n": n, "agreement": agreement}
 
 
 def _check(bundle: Bundle, faces: Faces) -> None:

@@ -31,20 +31,30 @@ from mien.errors import ModelError
 from mien.files import atomic
 from mien.model.graph import WEIGHTS_FILE
 from mien.model.preprocess import Preprocessing
-from mien.model.spec import NetworkSpec
+from mien.model.spec import Head, NetworkSpec, heads
 
 CARD_FILE, GRAPH_FILE = "model.yaml", "model.onnx"
 SUFFIX = ".mien"
 BEST = f"best{SUFFIX}"
 """The bundle's name inside a run folder."""
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+"""Where the models lie that come with mien."""
+DEFAULT = "best"
+"""The shipped model that is used where none is named."""
 
 
 class Calibration(BaseModel):
-    """How logits become probabilities: softmax(logits / temperature)."""
+    """How logits become probabilities: softmax(logits / temperature), a temperature for each head."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     temperature: float = Field(default=1.0, gt=0)
+    votes_temperature: float = Field(default=1.0, gt=0)
+    """Of the second head, where there is one."""
+
+    def of(self, head: Head) -> float:
+        """The head's temperature."""
+        return self.votes_temperature if head == Head.VOTES else self.temperature
 
 
 class Card(BaseModel):
@@ -60,6 +70,11 @@ class Card(BaseModel):
     calibration: Calibration = Calibration()
     provenance: dict[str, Any] = {}
     """Recipe, data fingerprint, seed, versions, hardware, metrics: how to get the same model again."""
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The questions that the model answers; the last is the one whose answer people are shown."""
+        return heads(self.network)
 
 
 @dataclass(frozen=True)
@@ -104,19 +119,27 @@ def save_bundle(bundle: Bundle, path: str | Path) -> Bundle:
     return Bundle(bundle.card, bundle.weights, bundle.graph, digest, Path(path))
 
 
+def shipped_models() -> list[str]:
+    """The names of the models that come with mien."""
+    return sorted(path.stem for path in ASSETS.glob(f"*{SUFFIX}"))
+
+
 def find_bundle(model: str | Path) -> Path:
-    """The bundle file that ``model`` names: a file, or a run folder, meaning its best bundle.
+    """The bundle file that ``model`` names: a shipped model's name, a file, or a run folder, meaning its best bundle.
 
     Raises:
         ModelError: where there is none.
     """
     path = Path(model)
+    if str(model) in shipped_models() and not path.exists():
+        return ASSETS / f"{model}{SUFFIX}"
     if path.is_dir():
         if not (path / BEST).is_file():
             raise ModelError(f"this folder holds no {BEST}", path, "Name a bundle, or the folder of a finished run.")
         return path / BEST
     if not path.is_file():
-        raise ModelError("no such model", path, f"Name a {SUFFIX} file or the folder of a run.")
+        names = ", ".join(shipped_models())
+        raise ModelError("no such model", path, f"Name a {SUFFIX} file, the folder of a run, or one of {names}.")
     return path
 
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from mien.model.spec import CnnSpec
+from mien.model.spec import CnnSpec, Head
 
 
 class Cnn(nn.Module):
@@ -31,6 +31,10 @@ class Cnn(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map gray faces (B, 1, 48, 48) to logits (B, classes)."""
         return self.head(self.features(x))  # type: ignore[no-any-return]
+
+    def every(self, x: Tensor) -> dict[Head, Tensor]:
+        """Map gray faces (B, 1, 48, 48) to the one head's logits (B, classes)."""
+        return {Head.LABELS: self(x)}
 
     def groups(self) -> dict[str, list[nn.Module]]:
         """The parts that phases freeze, from input to output."""

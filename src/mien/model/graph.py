@@ -13,11 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import require
-from mien.model.spec import MobileNetSpec, NetworkSpec
+from mien.model.spec import Head, MobileNetSpec, NetworkSpec
 
 OPSET = 17
+NORM_EPSILON = 1e-3
+"""What batch norm adds to variances, as in Keras."""
 WEIGHTS_FILE = "weights.safetensors"
-INPUT, OUTPUT = "faces", "logits"
+INPUT = "faces"
+OUTPUTS = {Head.LABELS: "logits", Head.VOTES: "votes"}
+"""The graph's output for each head; only networks with two heads have the second."""
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -32,6 +36,7 @@ class _Writer:
         self.used: list[str] = []
         self.constants: list[Any] = []
         self.last = INPUT
+        self.outputs: list[str] = []
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> None:
         output = f"{kind.lower()}_{len(self.nodes)}"
@@ -57,9 +62,12 @@ class _Writer:
 def build_graph(spec: NetworkSpec, weights: Weights) -> bytes:
     """The ONNX model (opset 17) of a network: ``faces`` float32 (N, 1, 48, 48) to ``logits`` float32 (N, classes).
 
+    Of two heads, the second gives ``votes``, float32 (N, classes).
+
     Args:
         spec: the network's settings.
-        weights: its state, float32 arrays by name; the graph takes their shapes, not their values.
+        weights: its state, float32 arrays by name; the graph takes their shapes, not their values. Where convolutions
+            have a bias in place of a norm, the norms are taken as folded in.
     """
     writer = _Writer(weights)
     if isinstance(spec, MobileNetSpec):
@@ -71,10 +79,9 @@ def build_graph(spec: NetworkSpec, weights: Weights) -> bytes:
         writer.nodes,
         spec.name,
         [helper.make_tensor_value_info(INPUT, 1, ["n", 1, 48, 48])],
-        [helper.make_tensor_value_info(writer.last, 1, ["n", spec.classes])],
+        [helper.make_tensor_value_info(name, 1, ["n", spec.classes]) for name in writer.outputs],
         [*map(writer.external, writer.used), *writer.constants],
     )
-    graph.node[-1].output[0] = graph.output[0].name = OUTPUT
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="mien", ir_version=9)
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -82,13 +89,17 @@ def build_graph(spec: NetworkSpec, weights: Weights) -> bytes:
 def _mobilenet(writer: _Writer, spec: MobileNetSpec) -> None:
     if spec.channels == 3:
         writer.add("Concat", INPUT, INPUT, axis=1)
-    names = [name.removesuffix(".norm.bias") for name in writer.weights if name.endswith(".norm.bias")]
-    for name in sorted(names, key=_layer_order):
+    names = {name.split(".")[1] for name in writer.weights if name.startswith("features.")}
+    for name in sorted((f"features.{name}" for name in names), key=_layer_order):
         stride = _stride(name, spec)
         _conv_norm(writer, name, stride)
     writer.add("GlobalAveragePool")
     writer.add("Flatten")
-    _dense(writer, "head")
+    pooled = writer.last
+    _head(writer, "head", Head.LABELS)
+    if spec.votes:
+        writer.last = pooled
+        _head(writer, "votes", Head.VOTES)
 
 
 def _layer_order(name: str) -> tuple[int, bool]:
@@ -108,20 +119,22 @@ def _conv_norm(writer: _Writer, name: str, stride: int) -> None:
     channels, _, kernel, _ = writer.weights[f"{name}.weight"].shape
     before, after = ((kernel // 2,) * 2) if stride == 1 else (0, 1)
     groups = channels if "_dw_" in name else 1
-    writer.add(
-        "Conv",
-        writer.weight(f"{name}.weight"),
-        strides=[stride] * 2,
-        pads=[before, before, after, after],
-        group=groups,
-    )
-    norm = [writer.weight(f"{name}.norm.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
-    writer.add("BatchNormalization", *norm, epsilon=1e-3)
+    weights = [writer.weight(f"{name}.{part}") for part in ("weight", "bias") if f"{name}.{part}" in writer.weights]
+    writer.add("Conv", *weights, strides=[stride] * 2, pads=[before, before, after, after], group=groups)
+    if f"{name}.norm.bias" in writer.weights:
+        norm = [writer.weight(f"{name}.norm.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
+        writer.add("BatchNormalization", *norm, epsilon=NORM_EPSILON)
     writer.add("Clip", writer.constant("zero", 0.0), writer.constant("six", 6.0))
 
 
 def _dense(writer: _Writer, name: str) -> None:
     writer.add("Gemm", writer.weight(f"{name}.weight"), writer.weight(f"{name}.bias"), transB=1)
+
+
+def _head(writer: _Writer, name: str, head: Head) -> None:
+    _dense(writer, name)
+    writer.nodes[-1].output[0] = OUTPUTS[head]
+    writer.outputs.append(OUTPUTS[head])
 
 
 def _cnn(writer: _Writer) -> None:
@@ -133,4 +146,4 @@ def _cnn(writer: _Writer) -> None:
     writer.add("Flatten")
     _dense(writer, "features.dense")
     writer.add("Relu")
-    _dense(writer, "head")
+    _head(writer, "head", Head.LABELS)

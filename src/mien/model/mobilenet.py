@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.model.spec import MobileNetSpec
+from mien.model.spec import Head, MobileNetSpec
 
 STEM = 32
 BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
@@ -67,14 +67,22 @@ class MobileNet(nn.Module):
             layers[f"conv_pw_{number}"] = ConvNorm(width, channels, 1)
             width = channels
         self.features = nn.Sequential(layers)
-        self.head = nn.Linear(width, spec.classes)
-        nn.init.xavier_uniform_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = _dense(width, spec.classes)
+        self.votes = _dense(width, spec.classes) if spec.votes else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map gray faces (B, 1, 48, 48) to logits (B, classes)."""
-        x = x.expand(-1, self.spec.channels, -1, -1)
-        return self.head(self.features(x).mean((2, 3)))  # type: ignore[no-any-return]
+        """Map gray faces (B, 1, 48, 48) to the labels' logits (B, classes)."""
+        return self.head(self.pooled(x))  # type: ignore[no-any-return]
+
+    def every(self, x: Tensor) -> dict[Head, Tensor]:
+        """Map gray faces (B, 1, 48, 48) to each head's logits (B, classes)."""
+        x = self.pooled(x)  # (B, C)
+        labels: Tensor = self.head(x)
+        return {Head.LABELS: labels} if self.votes is None else {Head.LABELS: labels, Head.VOTES: self.votes(x)}
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Map gray faces (B, 1, 48, 48) to the mean of the last feature map (B, C)."""
+        return self.features(x.expand(-1, self.spec.channels, -1, -1)).mean((2, 3))  # type: ignore[no-any-return]
 
     def train(self, mode: bool = True) -> MobileNet:
         """Switch mode; batch norms stay in inference mode where they are frozen."""
@@ -95,4 +103,11 @@ class MobileNet(nn.Module):
         parts: dict[str, list[nn.Module]] = {"stem": [self.features.get_submodule("conv1")]}
         for number in range(1, self.spec.cut + 1):
             parts[str(number)] = [self.features.get_submodule(f"conv_{kind}_{number}") for kind in ("dw", "pw")]
-        return parts | {"head": [self.head]}
+        return parts | {"head": [self.head, *([self.votes] if self.votes else [])]}
+
+
+def _dense(width: int, classes: int) -> nn.Linear:
+    layer = nn.Linear(width, classes)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from mien.errors import ModelError
 from mien.model.bundle import Bundle
-from mien.model.graph import INPUT, OUTPUT
+from mien.model.graph import INPUT, OUTPUTS
 from mien.model.preprocess import prepare
+from mien.model.spec import Head
 
 
 class Session:
@@ -37,17 +38,24 @@ class Session:
         except (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf) as error:
             raise ModelError(f"its graph does not run ({type(error).__name__})", bundle.path) from error
 
-    def logits(self, images: NDArray[np.uint8], batch: int = 256) -> NDArray[np.float32]:
-        """Logits, float32 (N, classes), of gray faces, uint8 (N, 48, 48)."""
+    def logits(self, images: NDArray[np.uint8], batch: int = 256) -> dict[Head, NDArray[np.float32]]:
+        """Each head's logits, float32 (N, classes), of gray faces, uint8 (N, 48, 48)."""
+        heads = self.bundle.card.heads
         parts = [self._run(images[start : start + batch]) for start in range(0, len(images), batch)]
-        return np.concatenate(parts) if parts else np.empty((0, len(self.bundle.card.labels)), np.float32)
+        empty = [np.empty((0, len(self.bundle.card.labels)), np.float32)]
+        return {head: np.concatenate([part[place] for part in parts] or empty) for place, head in enumerate(heads)}
 
-    def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self._session.run([OUTPUT], {INPUT: prepare(images, self.bundle.card.preprocessing)})[0]  # type: ignore[no-any-return]
+    def _run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        names = [OUTPUTS[head] for head in self.bundle.card.heads]
+        return self._session.run(names, {INPUT: prepare(images, self.bundle.card.preprocessing)})  # type: ignore[no-any-return]
 
-    def probabilities(self, images: NDArray[np.uint8], batch: int = 256) -> NDArray[np.float64]:
-        """Calibrated probabilities, float64 (N, classes), rows summing to 1, of gray faces, uint8 (N, 48, 48)."""
-        return softmax(self.logits(images, batch) / self.bundle.card.calibration.temperature)
+    def probabilities(self, images: NDArray[np.uint8], batch: int = 256) -> dict[Head, NDArray[np.float64]]:
+        """Each head's calibrated probabilities, float64 (N, classes), of gray faces, uint8 (N, 48, 48).
+
+        Every row sums to 1.
+        """
+        calibration = self.bundle.card.calibration
+        return {head: softmax(rows / calibration.of(head)) for head, rows in self.logits(images, batch).items()}
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +20,8 @@ class MobileNetSpec(BaseModel):
     """Stride of the first convolution; 1 doubles the resolution of every later layer."""
     channels: Literal[1, 3] = 1
     """Input channels of the first convolution; 1 holds the three-channel kernel summed (same result for gray faces)."""
+    votes: bool = False
+    """Whether a second dense head beside the first gives what people would vote, where the first gives the label."""
     classes: int = Field(default=7, ge=2)
 
 
@@ -31,4 +34,19 @@ class CnnSpec(BaseModel):
     classes: int = Field(default=7, ge=2)
 
 
+class Head(StrEnum):
+    """The two questions that a network may answer of a face."""
+
+    LABELS = "labels"
+    """Which label has the data set given it?"""
+    VOTES = "votes"
+    """What do people see in it?"""
+
+
 NetworkSpec = Annotated[MobileNetSpec | CnnSpec, Field(discriminator="name")]
+
+
+def heads(spec: NetworkSpec) -> tuple[Head, ...]:
+    """The questions that the network answers; the last is the one whose answer people are shown."""
+    two = isinstance(spec, MobileNetSpec) and spec.votes
+    return (Head.LABELS, Head.VOTES) if two else (Head.LABELS,)

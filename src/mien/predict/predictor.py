@@ -108,8 +108,11 @@ class Predictor:
         return self.bundle.card.labels
 
     def faces(self, images: NDArray[np.uint8]) -> list[Face]:
-        """Name the expressions of gray faces, uint8 (N, 48, 48), in one batch."""
-        rows = self._session.probabilities(images)
+        """Name the expressions of gray faces, uint8 (N, 48, 48), in one batch.
+
+        A model with two heads says what people would see, which is not always the label that FER2013 would give.
+        """
+        rows = self._session.probabilities(images)[self.bundle.card.heads[-1]]
         side = images.shape[-1]
         return [Face((0, 0, side, side), dict(zip(self.labels, map(float, row), strict=True))) for row in rows]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 
 class Augment(BaseModel):
-    """Ranges of Keras' ImageDataGenerator, in its units."""
+    """Ranges of Keras' ImageDataGenerator, in its units, and what it lacks: brightness, contrast and erasing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,6 +26,22 @@ class Augment(BaseModel):
     """Horizontal and vertical zoom factors are drawn apart from [1 - zoom, 1 + zoom]."""
     flip: bool = False
     """Mirror half of the faces."""
+    brightness: float = Field(default=0.0, ge=0, le=1)
+    """Largest change of brightness either way, as a fraction of half the range of gray values."""
+    contrast: float = Field(default=0.0, ge=0, lt=1)
+    """The face's differences from its mean are multiplied by a factor from [1 - contrast, 1 + contrast]."""
+    erase: float = Field(default=0.0, ge=0, le=1)
+    """The part of the faces in which a rectangle of 2 to 20 % of the area becomes the face's mean gray."""
+
+
+def alter(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+    """Augment a batch of faces, float (B, 1, S, S) in [0, 255]: the affine map, then light, then erasing."""
+    images = affine(images, draw(augment, len(images), images.shape[-1], generator))
+    if augment.brightness or augment.contrast:
+        images = relight(images, augment, generator)
+    if augment.erase:
+        images = erase(images, augment.erase, generator)
+    return images
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,45 @@ def affine(images: Tensor, how: Draw) -> Tensor:
     theta = theta.to(images)
     grid = F.affine_grid(theta, list(images.shape), align_corners=True)  # (B, S, S, 2)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def relight(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+    """Change contrast about the face's mean, then brightness; gray values stay within [0, 255].
+
+    Args:
+        images: float (B, 1, S, S) in [0, 255].
+        augment: the ranges.
+        generator: of the random numbers, on the CPU.
+    """
+
+    def uniform() -> Tensor:
+        return (2 * torch.rand(len(images), 1, 1, 1, generator=generator) - 1).to(images)
+
+    mean = images.mean((2, 3), keepdim=True)
+    lit = (images - mean) * (1 + augment.contrast * uniform()) + mean + 127.5 * augment.brightness * uniform()
+    return lit.clamp(0, 255)
+
+
+def erase(images: Tensor, part: float, generator: torch.Generator) -> Tensor:
+    """Fill a rectangle of some faces with their mean (random erasing, Zhong et al. 2020, arXiv:1708.04896).
+
+    Its area is uniform in 2 to 20 % of the face, the logarithm of height over width uniform in +-log 2, its centre
+    anywhere in the face; what reaches over the edge is cut off.
+
+    Args:
+        images: float (B, 1, S, S).
+        part: how many of the faces, 0 to 1.
+        generator: of the random numbers, on the CPU.
+    """
+    n, side = len(images), images.shape[-1]
+    chosen, area, ratio, x, y = torch.rand(5, n, generator=generator)
+    area, ratio = 0.02 + 0.18 * area, torch.exp((2 * ratio - 1) * math.log(2))
+    height, width = (area * ratio).sqrt() * side, (area / ratio).sqrt() * side
+    pixels = torch.arange(side) + 0.5
+    rows = (pixels - y[:, None] * side).abs() < height[:, None] / 2  # (B, S)
+    columns = (pixels - x[:, None] * side).abs() < width[:, None] / 2  # (B, S)
+    hidden = rows[:, :, None] & columns[:, None, :] & (chosen < part)[:, None, None]  # (B, S, S)
+    return torch.where(hidden[:, None].to(images.device), images.mean((2, 3), keepdim=True), images)
 
 
 def _matrix(how: Draw) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -53,11 +54,17 @@ class History(L.Callback):
 
 
 class KeepBest(L.Callback):
-    """Keras' EarlyStopping on validation accuracy; without settings it never stops and the last weights count."""
+    """Keras' EarlyStopping on validation accuracy; without settings it never stops and the last weights count.
 
-    def __init__(self, how: EarlyStopping | None, history: History) -> None:
+    Where weights are averaged, ``average`` gives those that were judged.
+    """
+
+    def __init__(
+        self, how: EarlyStopping | None, history: History, average: Callable[[], dict[str, Tensor]] | None = None
+    ) -> None:
         self.how = how
         self.history = history
+        self.average = average
         self.best, self.wait, self.stopped = -math.inf, 0, False
         self.weights: dict[str, Tensor] = {}
 
@@ -72,7 +79,7 @@ class KeepBest(L.Callback):
         self.wait = 0 if better else self.wait + 1
         if better or not (self.how and self.how.restore_best):
             assert isinstance(module, Classifier)
-            self.weights = copy_weights(module.network)
+            self.weights = self.average() if self.average else copy_weights(module.network)
         if better:
             self.best = accuracy
         self.stopped = self.how is not None and self.wait >= self.how.patience

@@ -23,23 +23,25 @@ import safetensors
 import safetensors.torch
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor
 
 from mien.data.faces import Faces
 from mien.data.readers import load_faces
 from mien.errors import DataError, DivergedError, RecipeError, WeightsError
 from mien.files import atomic
 from mien.model.bundle import BEST, Bundle, Card, save_bundle
+from mien.model.calibrate import calibrated
 from mien.model.graph import build_graph
 from mien.model.imagenet import find_weights, load_imagenet
 from mien.model.mobilenet import MobileNet
 from mien.model.networks import Network, build, set_trainable
+from mien.model.spec import Head, heads
 from mien.provenance import environment
+from mien.train.average import RunningAverage
 from mien.train.callbacks import History, KeepBest, PlateauDrop, Row, copy_weights, weights_finite
 from mien.train.checkpoints import Checkpoints
 from mien.train.loader import DeviceFaces, PlainBatches, TrainingBatches
 from mien.train.memory import keep_freed_memory
-from mien.train.module import Classifier, class_weights
+from mien.train.module import Classifier, Loss, class_weights
 from mien.train.progress import Bar
 from mien.train.recipe import Phase, Recipe, load_recipe
 
@@ -125,7 +127,7 @@ def train(
     with _quiet():
         for number, phase in enumerate(recipe.phases, start=1):
             _run_phase(run, network, number, phase, training, validation, faces)
-    run.bundle = _save(run, network, faces)
+    run.bundle = _save(run, network, faces, validation if recipe.calibrate else None)
     return run
 
 
@@ -199,11 +201,12 @@ def _run_phase(
         return
     set_trainable(network, phase.train)
     history = History(phase, run.rows)
-    best = KeepBest(phase.early_stopping, history)
-    module = Classifier(network, phase.optimizer, _class_weights(run.recipe, training))
+    average = [RunningAverage(run.recipe.average)] if run.recipe.average else []
+    best = KeepBest(phase.early_stopping, history, average[0].weights if average else None)
+    module = Classifier(network, phase, _loss(run.recipe, training))
     if run.rows:  # what an earlier phase reached is kept where this one diverges at once
         best.weights = copy_weights(network)
-    trainer = _trainer(run, phase, name, [history, best, *_plateau(phase, history), _Told(run)])
+    trainer = _trainer(run, phase, name, [*average, history, best, *_plateau(phase, history), _Told(run)])
     batches = _Batches(run, training, validation)
     try:
         trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if checkpoint.is_file() else None)
@@ -226,8 +229,10 @@ def _load_done(run: Run, network: Network, done: Path) -> None:
         raise RecipeError(f"a damaged checkpoint ({error})", done, "Delete it and resume once more.") from error
 
 
-def _class_weights(recipe: Recipe, training: Faces) -> Tensor:
-    return class_weights(torch.from_numpy(training.emotion.copy()), recipe.network.classes, recipe.class_weights)
+def _loss(recipe: Recipe, training: Faces) -> Loss:
+    labels = torch.from_numpy(training.emotion.copy())
+    weights = class_weights(labels, recipe.network.classes, recipe.class_weights)
+    return Loss(weights, recipe.label_smoothing, recipe.votes_weight)
 
 
 def _plateau(phase: Phase, history: History) -> list[L.Callback]:
@@ -286,7 +291,7 @@ class _Batches(L.LightningDataModule):
     def __init__(self, run: Run, training: Faces, validation: Faces) -> None:
         super().__init__()
         self.run = run
-        self.training = DeviceFaces.of(training, run.device)
+        self.training = DeviceFaces.of(training, run.device, Head.VOTES in heads(run.recipe.network))
         self.validation = DeviceFaces.of(validation, run.device)
 
     def train_dataloader(self) -> TrainingBatches:
@@ -317,7 +322,8 @@ def _kept(error: DivergedError, run: Run, network: Network, best: KeepBest, face
     return DivergedError(phase_steps, run.recipe.name, error.mend)
 
 
-def _save(run: Run, network: Network, faces: Faces) -> Bundle:
+def _save(run: Run, network: Network, faces: Faces, validation: Faces | None = None) -> Bundle:
+    """Write the bundle; with a validation split its temperatures are fitted on that."""
     weights = {
         name: tensor.detach().cpu().contiguous().numpy()
         for name, tensor in network.state_dict().items()
@@ -343,7 +349,10 @@ def _save(run: Run, network: Network, faces: Faces) -> Bundle:
         preprocessing=run.recipe.preprocessing,
         provenance=provenance,
     )
-    return save_bundle(Bundle(card, weights, build_graph(spec, weights)), run.out / BEST)
+    bundle = Bundle(card, weights, build_graph(spec, weights))
+    if validation is not None:
+        bundle = calibrated(bundle, validation)
+    return save_bundle(bundle, run.out / BEST)
 
 
 @contextmanager

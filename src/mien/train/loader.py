@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,28 +12,44 @@ from torch import Tensor
 from mien.data.faces import Faces
 from mien.errors import DataError
 from mien.model.preprocess import Preprocessing
-from mien.train.augment import Augment, affine, draw
+from mien.train.augment import Augment, alter
+
+
+class Batch(NamedTuple):
+    """What a step learns from: ``images`` float (B, 1, 48, 48), ``labels`` int64 (B,), ``shares`` float (B, classes).
+
+    ``shares`` is the part of the crowd's votes that each class got; None where the votes play no part.
+    """
+
+    images: Tensor
+    labels: Tensor
+    shares: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class DeviceFaces:
-    """A labelled set as tensors: ``images`` uint8 (N, 1, 48, 48), ``labels`` int64 (N,)."""
+    """A labelled set as tensors: ``images`` uint8 (N, 1, 48, 48), ``labels`` int64 (N,), ``shares`` float (N, classes).
+
+    ``shares`` as in :class:`Batch`.
+    """
 
     images: Tensor
     labels: Tensor
+    shares: Tensor | None = None
 
     @classmethod
-    def of(cls, faces: Faces, device: torch.device | str = "cpu") -> DeviceFaces:
-        """Copy a set to the device.
+    def of(cls, faces: Faces, device: torch.device | str = "cpu", votes: bool = False) -> DeviceFaces:
+        """Copy a set to the device, with its votes where these are wanted.
 
         Raises:
-            DataError: where a face has no label.
+            DataError: where a face has no label, or votes are wanted and there are none.
         """
         if (faces.emotion < 0).any():
             count = int((faces.emotion < 0).sum())
             raise DataError(f"{count} faces have no label", faces.name, "Train and validate on labelled splits.")
         images = torch.from_numpy(faces.images.copy())[:, None]
-        return cls(images.to(device), torch.from_numpy(faces.emotion.copy()).to(device))
+        shares = torch.from_numpy(faces.vote_shares()).to(device) if votes else None
+        return cls(images.to(device), torch.from_numpy(faces.emotion.copy()).to(device), shares)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,15 +75,16 @@ class TrainingBatches:
     def __len__(self) -> int:
         return -(-len(self.faces) // self.size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
         order = torch.randperm(len(self.faces), generator=generator)
         for start in range(0, len(order), self.size):
             rows = order[start : start + self.size].to(self.faces.labels.device)
             images = self.faces.images[rows].float()  # (B, 1, 48, 48)
             if self.augment != Augment():
-                images = affine(images, draw(self.augment, len(rows), images.shape[-1], generator))
-            yield scale(images, self.preprocessing), self.faces.labels[rows]
+                images = alter(images, self.augment, generator)
+            shares = None if self.faces.shares is None else self.faces.shares[rows]
+            yield Batch(scale(images, self.preprocessing), self.faces.labels[rows], shares)
 
 
 @dataclass(frozen=True)
@@ -80,10 +98,10 @@ class PlainBatches:
     def __len__(self) -> int:
         return -(-len(self.faces) // self.size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         for start in range(0, len(self.faces), self.size):
             rows = slice(start, start + self.size)
-            yield scale(self.faces.images[rows], self.preprocessing), self.faces.labels[rows]
+            yield Batch(scale(self.faces.images[rows], self.preprocessing), self.faces.labels[rows])
 
 
 def _mix(seed: int, epoch: int) -> int:

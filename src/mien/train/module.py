@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -12,10 +13,12 @@ from torch.nn import functional as F
 
 from mien.errors import DivergedError
 from mien.model.networks import Network
-from mien.train.recipe import Optimizer
+from mien.model.spec import Head
+from mien.train.loader import Batch
+from mien.train.recipe import Phase
 
 BASE_RATE = "base_lr"
-"""Key of an optimizer's parameter group: the rate before SGD's decay over time."""
+"""Key of an optimizer's parameter group: the rate before the schedule and SGD's decay over time act on it."""
 
 MEND = "Lower the learning rate: --set phases.N.optimizer.lr=..."
 
@@ -33,7 +36,7 @@ def class_weights(labels: Tensor, classes: int, kind: str) -> Tensor:
     return torch.ones_like(counts)
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float = 0.0) -> Tensor:
     """Keras' class-weighted loss: each sample's cross-entropy times its class's weight, averaged over the batch.
 
     PyTorch's own ``weight=`` divides by the sum of the weights instead; Keras divides by the number of samples.
@@ -42,8 +45,46 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> T
         logits: float (B, classes).
         labels: int64 (B,).
         weights: float (classes,).
+        smoothing: the part of each label that is spread evenly over the classes.
     """
-    return (F.cross_entropy(logits, labels, reduction="none") * weights[labels]).mean()
+    losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)  # (B,)
+    return (losses * weights[labels]).mean()
+
+
+def votes_cross_entropy(logits: Tensor, shares: Tensor) -> Tensor:
+    """Cross-entropy with the crowd's votes, averaged over the batch.
+
+    A face of whose ten votes few went to our classes weighs accordingly little; one without any weighs nothing.
+
+    Args:
+        logits: float (B, classes).
+        shares: float (B, classes), the part of all votes that each class got; a row sums to 1 at most.
+    """
+    return -(shares * F.log_softmax(logits, dim=1)).sum(1).mean()
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The training loss of a batch.
+
+    Attributes:
+        weights: a weight a class, float (classes,); training only, as in Keras.
+        smoothing: of the labels.
+        votes: what the second head's loss weighs.
+    """
+
+    weights: Tensor
+    smoothing: float = 0.0
+    votes: float = 1.0
+
+    def __call__(self, network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The labels' logits (B, classes) and the loss, a scalar."""
+        every = network.every(batch.images)
+        logits = every[Head.LABELS]
+        loss = weighted_cross_entropy(logits, batch.labels, self.weights.to(logits.device), self.smoothing)
+        if batch.shares is not None:
+            loss = loss + self.votes * votes_cross_entropy(every[Head.VOTES], batch.shares)
+        return logits, loss
 
 
 class Meter:
@@ -71,15 +112,15 @@ class Classifier(L.LightningModule):
 
     Args:
         network: maps (B, 1, 48, 48) to logits (B, classes).
-        optimizer: the phase's optimizer.
-        weights: a weight a class, float (classes,); training only, as in Keras.
+        phase: its optimizer and schedule.
+        loss: how the batches' losses are made.
     """
 
-    def __init__(self, network: Network, optimizer: Optimizer, weights: Tensor) -> None:
+    def __init__(self, network: Network, phase: Phase, loss: Loss) -> None:
         super().__init__()
         self.network = network
-        self.settings = optimizer
-        self.weights = weights
+        self.phase = phase
+        self.loss = loss
         self.training_meter, self.validation_meter = Meter(), Meter()
 
     def on_train_epoch_start(self) -> None:
@@ -87,53 +128,57 @@ class Classifier(L.LightningModule):
         self.training_meter = Meter()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Apply SGD's decay over time to the rate of this step."""
+        """Set the rate of this step: the schedule, and SGD's decay over time."""
+        step, factor = self.global_step, 1.0
+        if self.phase.one_cycle:
+            factor = self.phase.one_cycle.factor(step, self.phase.epochs * int(self.trainer.num_training_batches))
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
-            group["lr"] = group[BASE_RATE] / (1 + self.settings.decay * self.global_step)
+            group["lr"] = group[BASE_RATE] * factor / (1 + self.phase.optimizer.decay * step)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch.
 
         Raises:
             DivergedError: where it is not a finite number.
         """
-        images, labels = batch
-        logits = self.network(images)
-        loss = weighted_cross_entropy(logits, labels, self.weights.to(logits.device))
+        logits, loss = self.loss(self.network, batch)
         if not torch.isfinite(loss):
             raise DivergedError(
                 f"the loss became {float(loss.detach())} in step {batch_idx + 1} of epoch {self.current_epoch + 1}",
                 mend=MEND,
             )
-        self.training_meter.update(loss, logits, labels)
+        self.training_meter.update(loss, logits, batch.labels)
         return loss
 
     def on_validation_epoch_start(self) -> None:
         """Start the validation's sums."""
         self.validation_meter = Meter()
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the validation's sums: neither weighted nor augmented.
 
         Raises:
             DivergedError: where the loss is not a finite number, as after an epoch whose last step was too far.
         """
-        images, labels = batch
-        logits = self.network(images)
-        loss = F.cross_entropy(logits, labels)
+        logits = self.network(batch.images)
+        loss = F.cross_entropy(logits, batch.labels)
         if not torch.isfinite(loss):
             raise DivergedError(
                 f"the validation loss became {float(loss)} after epoch {self.current_epoch + 1}", mend=MEND
             )
-        self.validation_meter.update(loss, logits, labels)
+        self.validation_meter.update(loss, logits, batch.labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The phase's optimizer over the layers that train."""
         parameters = [p for p in self.network.parameters() if p.requires_grad]
-        how = self.settings
+        how = self.phase.optimizer
         optimizer: torch.optim.Optimizer
         if how.name == "adam":
             optimizer = torch.optim.Adam(parameters, how.lr, eps=how.epsilon, fused=True)
+        elif how.name == "adamw":
+            matrices, others = ([p for p in parameters if (p.ndim > 1) is many] for many in (True, False))
+            groups = [{"params": matrices, "weight_decay": how.weight_decay}, {"params": others, "weight_decay": 0.0}]
+            optimizer = torch.optim.AdamW(groups, how.lr, eps=how.epsilon, fused=True)
         elif how.name == "nadam":
             optimizer = torch.optim.NAdam(parameters, how.lr, eps=how.epsilon)
         else:

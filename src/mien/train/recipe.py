@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
@@ -23,7 +24,7 @@ class Optimizer(BaseModel):
 
     model_config = _STRICT
 
-    name: Literal["adam", "nadam", "sgd"]
+    name: Literal["adam", "nadam", "sgd", "adamw"]
     lr: float = Field(gt=0)
     """Learning rate at the start of the phase."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -31,7 +32,9 @@ class Optimizer(BaseModel):
     decay: float = Field(default=0.0, ge=0)
     """SGD only: the rate at step t is ``lr / (1 + decay * t)``, as in Keras' legacy optimizers."""
     epsilon: float = Field(default=1e-7, gt=0)
-    """Adam and Nadam: Keras' default, where PyTorch's is 1e-8."""
+    """Adam, AdamW and Nadam: Keras' default, where PyTorch's is 1e-8."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW only, on kernels and matrices, not on norms and biases (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
 
 
 class EarlyStopping(BaseModel):
@@ -56,6 +59,27 @@ class Plateau(BaseModel):
     floor: float = Field(default=0.0, ge=0)
 
 
+class OneCycle(BaseModel):
+    """The learning rate climbs straight to its peak, ``lr``, and falls along half a cosine to zero.
+
+    Source: Smith and Topin 2018, arXiv:1708.07120, with the cosine of Loshchilov and Hutter 2017, arXiv:1608.03983.
+    """
+
+    model_config = _STRICT
+
+    warmup: float = Field(ge=0, lt=1)
+    """The part of the phase's steps in which the rate climbs."""
+    start: float = Field(default=0.04, gt=0, le=1)
+    """Where the climb begins, as a part of the peak."""
+
+    def factor(self, step: int, steps: int) -> float:
+        """What the peak is multiplied by in a step of a phase of ``steps`` steps; steps count from 0."""
+        rise = self.warmup * steps
+        if step < rise:
+            return self.start + (1 - self.start) * step / rise
+        return (1 + math.cos(math.pi * (step - rise) / (steps - rise))) / 2
+
+
 class Phase(BaseModel):
     """A stretch of training with one optimizer and one set of trainable layers."""
 
@@ -68,6 +92,8 @@ class Phase(BaseModel):
     epochs: int = Field(ge=1)
     early_stopping: EarlyStopping | None = None
     plateau: Plateau | None = None
+    one_cycle: OneCycle | None = None
+    """Without it the rate is constant, but for what ``plateau`` and SGD's ``decay`` do to it."""
 
 
 class Roles(BaseModel):
@@ -100,6 +126,15 @@ class Recipe(BaseModel):
     class_weights: Literal["none", "share", "inverse"] = "none"
     """``share``: each class weighs its share of the training set, so that rare classes weigh less (the article's
     choice, the opposite of balancing); ``inverse``: n / (classes * count), which balances."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """The part of each label that is spread evenly over the classes (Szegedy et al. 2016, arXiv:1512.00567, section 7).
+    """
+    votes_weight: float = Field(default=1.0, gt=0)
+    """What the second head's loss weighs beside the first's 1, where the network has ``votes``."""
+    average: float | None = Field(default=None, gt=0, lt=1)
+    """Judge and keep a running mean of the weights that forgets by this factor a step (Polyak and Juditsky 1992)."""
+    calibrate: bool = False
+    """Fit the bundle's temperatures on the validation split once training is over."""
     phases: list[Phase] = Field(min_length=1)
 
     def to_yaml(self) -> str:

@@ -12,6 +12,7 @@ from mien.errors import RecipeError
 from mien.model.bundle import SUFFIX, load_bundle
 from mien.model.mobilenet import ConvNorm, MobileNet
 from mien.model.networks import Network, build, gray_fold, set_trainable, stored_counts
+from mien.model.spec import heads
 from mien.train.recipe import Recipe, load_recipe
 
 GRAY_NOTE = (
@@ -29,7 +30,8 @@ def summarize_network(model: str | Path) -> dict[str, Any]:
     Returns:
         ``name``, ``parameters`` (batch-norm statistics counted, as Keras does, for three input channels),
         ``stored_parameters``, ``features`` (shape of the last feature map, channels last), ``layers`` (``name``,
-        ``kind``, ``output`` shape channels last, ``parameters`` stored), ``phases`` (``name``, ``trainable``,
+        ``kind``, ``output`` shape channels last, ``parameters`` stored, ``multiply_adds`` a face, those of convolutions
+        and dense layers), their sum ``multiply_adds``, ``phases`` (``name``, ``trainable``,
         ``stored_trainable``, ``epochs``) and ``note``.
     """
     recipe = _recipe_of(model)
@@ -41,6 +43,7 @@ def summarize_network(model: str | Path) -> dict[str, Any]:
         "name": recipe.name,
         "parameters": total + folded,
         "stored_parameters": total,
+        "multiply_adds": sum(layer["multiply_adds"] for layer in layers),
         "features": next(layer["output"] for layer in reversed(layers) if len(layer["output"]) == 3),
         "layers": layers,
         "phases": _phases(recipe, network, folded),
@@ -67,13 +70,19 @@ def _layers(network: Network) -> list[dict[str, Any]]:
         if isinstance(module, ConvNorm | nn.Conv2d | nn.MaxPool2d | nn.Flatten | nn.Linear)
     ]
     with torch.no_grad():
-        network(torch.zeros(1, 1, 48, 48))
+        network.every(torch.zeros(1, 1, 48, 48))
     for hook in hooks:
         hook.remove()
     if isinstance(network, MobileNet):
-        channels = found[-2]["output"][-1]
-        pool = {"name": "pool", "kind": "global average pooling", "output": [channels], "parameters": 0}
-        found.insert(-1, pool)
+        channels = network.head.in_features
+        pool = {
+            "name": "pool",
+            "kind": "global average pooling",
+            "output": [channels],
+            "parameters": 0,
+            "multiply_adds": 0,
+        }
+        found.insert(-len(heads(network.spec)), pool)
     return found
 
 
@@ -82,9 +91,18 @@ def _noting(found: list[dict[str, Any]], name: str) -> Any:
         shape = list(output.shape[1:])
         total, _trainable = stored_counts(module)
         layer = {"name": name.removeprefix("features."), "kind": _kind(module)}
-        found.append(layer | {"output": [*shape[1:], shape[0]] if len(shape) == 3 else shape, "parameters": total})
+        places = [*shape[1:], shape[0]] if len(shape) == 3 else shape
+        found.append(layer | {"output": places, "parameters": total, "multiply_adds": _multiply_adds(module, places)})
 
     return note
+
+
+def _multiply_adds(module: nn.Module, output: list[int]) -> int:
+    """Each number of a kernel is used once a place of the output; batch norm folds into it."""
+    if not isinstance(module, ConvNorm | nn.Conv2d | nn.Linear):
+        return 0
+    places = output[0] * output[1] if len(output) == 3 else 1
+    return places * module.weight.numel()
 
 
 def _kind(module: nn.Module) -> str:
