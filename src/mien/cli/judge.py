@@ -10,16 +10,17 @@ import typer
 
 from mien.cli.console import console, error_line, print_json, print_table, stderr
 from mien.cli.data import load
-from mien.cli.train import AsJson, Data
+from mien.cli.train import AsJson, Data, print_agreement
 
 if TYPE_CHECKING:
     from mien.predict import Face
 
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A bundle, or the folder of a run.")]
+WHICH = "A shipped model's name (best, fast, tiny), a bundle, or the folder of a run."
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help=WHICH)]
 
 
 def evaluate(
-    model: ModelArgument,
+    model: Annotated[Path, typer.Argument(metavar="[MODEL]", help=WHICH)] = Path("best"),
     data: Data = None,
     split: Annotated[str, typer.Option("--split", help="PublicTest, PrivateTest, Training or test.")] = "PublicTest",
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Also write figures and pictures.")] = None,
@@ -49,6 +50,7 @@ def evaluate(
         f"\nmacro F1 {figures['macro_f1']:.3f}   NLL {figures['nll']:.3f}   ECE {figures['ece']:.3f}"
         f"   {result.seconds:.2f} s ({figures['n'] / result.seconds:,.0f} faces/s)"
     )
+    print_agreement(figures["ferplus"])
     rows = [
         [name, f"{one['precision']:.1%}", f"{one['recall']:.1%}", f"{one['f1']:.3f}", f"{one['support']:,}"]
         for name, one in figures["per_class"].items()
@@ -63,7 +65,7 @@ def evaluate(
 
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Face crops: image files of any size.")],
-    model: Annotated[Path, typer.Option("--model", metavar="MODEL", help="A bundle, or the folder of a run.")],
+    model: Annotated[Path, typer.Option("--model", metavar="MODEL", help=WHICH)] = Path("best"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a line and image.")] = False,
 ) -> None:
     """Name the expression of face crops; files that cannot be read are told apart and do not stop the others."""

@@ -97,8 +97,16 @@ def print_outcome(outcome: Outcome) -> None:
         )
     title = f"{outcome.bundle.card.name} on {outcome.test.data['name']}"
     print_table(title, ["split", "faces", "accuracy", "clean", "macro F1", "NLL", "ECE"], rows)
+    print_agreement(outcome.test.figures["ferplus"])
     console.print(f"bundle   {outcome.bundle.path}  (SHA-256 {outcome.bundle.sha256[:16]}…)", markup=False)
     console.print(f"pictures and tables in {outcome.out}", markup=False)
+
+
+def print_agreement(seen: dict[str, Any] | None) -> None:
+    """How often the model says what most people saw, where that is known."""
+    if seen and seen["agreement"] is not None:
+        who = "what mien predict shows" if seen["head"] == "votes" else "the answer"
+        console.print(f"{seen['agreement']:.2%} agreement of {who} with the FER+ majority ({seen['n']:,} clear faces)")
 
 
 def summary(
