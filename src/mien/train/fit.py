@@ -28,7 +28,7 @@ from mien.data.faces import Faces
 from mien.data.readers import load_faces
 from mien.errors import DataError, DivergedError, RecipeError, WeightsError
 from mien.files import atomic
-from mien.model.bundle import BEST, Bundle, Card, save_bundle
+from mien.model.bundle import BEST, Bundle, Card, load_bundle, save_bundle
 from mien.model.calibrate import calibrated
 from mien.model.graph import build_graph
 from mien.model.imagenet import find_weights, load_imagenet
@@ -39,6 +39,7 @@ from mien.provenance import environment
 from mien.train.average import RunningAverage
 from mien.train.callbacks import History, KeepBest, PlateauDrop, Row, copy_weights, weights_finite
 from mien.train.checkpoints import Checkpoints
+from mien.train.distill import Teacher
 from mien.train.loader import DeviceFaces, PlainBatches, TrainingBatches
 from mien.train.memory import keep_freed_memory
 from mien.train.module import Classifier, Loss, class_weights
@@ -232,7 +233,11 @@ def _load_done(run: Run, network: Network, done: Path) -> None:
 def _loss(recipe: Recipe, training: Faces) -> Loss:
     labels = torch.from_numpy(training.emotion.copy())
     weights = class_weights(labels, recipe.network.classes, recipe.class_weights)
-    return Loss(weights, recipe.label_smoothing, recipe.votes_weight)
+    return Loss(weights, recipe.label_smoothing, recipe.votes_weight, _teacher(recipe, training.labels))
+
+
+def _teacher(recipe: Recipe, labels: tuple[str, ...]) -> Teacher | None:
+    return Teacher.load(recipe.distill, recipe.preprocessing, labels) if recipe.distill else None
 
 
 def _plateau(phase: Phase, history: History) -> list[L.Callback]:
@@ -340,6 +345,7 @@ def _save(run: Run, network: Network, faces: Faces, validation: Faces | None = N
         "best_epoch": best.get("epoch"),
         "validation": {"split": run.recipe.data.validation, "accuracy": best.get("val_accuracy")},
         "seconds": round(run.seconds, 1),
+        "teacher": load_bundle(run.recipe.distill.teacher).sha256 if run.recipe.distill else None,
         **environment(),
     }
     card = Card(

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mien.errors import DivergedError
 from mien.model.networks import Network
 from mien.model.spec import Head
+from mien.train.distill import Teacher
 from mien.train.loader import Batch
 from mien.train.recipe import Phase
 
@@ -71,11 +72,13 @@ class Loss:
         weights: a weight a class, float (classes,); training only, as in Keras.
         smoothing: of the labels.
         votes: what the second head's loss weighs.
+        teacher: whose answers count beside labels and votes.
     """
 
     weights: Tensor
     smoothing: float = 0.0
     votes: float = 1.0
+    teacher: Teacher | None = None
 
     def __call__(self, network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
         """The labels' logits (B, classes) and the loss, a scalar."""
@@ -84,6 +87,9 @@ class Loss:
         loss = weighted_cross_entropy(logits, batch.labels, self.weights.to(logits.device), self.smoothing)
         if batch.shares is not None:
             loss = loss + self.votes * votes_cross_entropy(every[Head.VOTES], batch.shares)
+        if self.teacher:
+            weight = self.teacher.how.weight
+            loss = (1 - weight) * loss + weight * self.teacher.loss(every, batch.images)
         return logits, loss
 
 

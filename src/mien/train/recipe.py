@@ -15,6 +15,7 @@ from mien.errors import RecipeError
 from mien.model.preprocess import Preprocessing
 from mien.model.spec import MobileNetSpec, NetworkSpec
 from mien.train.augment import Augment
+from mien.train.distill import Distillation
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -133,6 +134,8 @@ class Recipe(BaseModel):
     """What the second head's loss weighs beside the first's 1, where the network has ``votes``."""
     average: float | None = Field(default=None, gt=0, lt=1)
     """Judge and keep a running mean of the weights that forgets by this factor a step (Polyak and Juditsky 1992)."""
+    distill: Distillation | None = None
+    """Learn from a trained model's answers too."""
     calibrate: bool = False
     """Fit the bundle's temperatures on the validation split once training is over."""
     phases: list[Phase] = Field(min_length=1)

@@ -1,0 +1,89 @@
+"""Learning from a larger model's answers on the same augmented views.
+
+Source: Hinton et al. 2015, arXiv:1503.02531; that teacher and student see the same view: Beyer et al. 2022,
+arXiv:2106.05237.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from mien.errors import RecipeError
+from mien.model.bundle import Card, load_bundle
+from mien.model.networks import Network, build
+from mien.model.preprocess import Preprocessing
+from mien.model.spec import Head
+
+
+class Distillation(BaseModel):
+    """Whom to learn from, and how much."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    teacher: str
+    """A shipped model's name, a bundle, or the folder of a run."""
+    weight: float = Field(gt=0, le=1)
+    """What the teacher's answers weigh; labels and votes weigh the rest."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Both sides' logits are divided by it before they are compared."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network that no longer learns.
+
+    Attributes:
+        network: maps (B, 1, 48, 48) to each head's logits.
+        card: its bundle's settings.
+        sha256: of its bundle's file.
+        how: weight and temperature.
+    """
+
+    network: Network
+    card: Card
+    sha256: str
+    how: Distillation
+
+    @classmethod
+    def load(cls, how: Distillation, preprocessing: Preprocessing, labels: tuple[str, ...]) -> Teacher:
+        """Read the teacher's bundle.
+
+        Raises:
+            ModelError: where it cannot be read.
+            RecipeError: where it takes other input or knows other classes than the student.
+        """
+        bundle = load_bundle(how.teacher)
+        if bundle.card.preprocessing != preprocessing:
+            raise RecipeError("the teacher takes other input than the recipe's preprocessing makes", how.teacher)
+        if bundle.card.labels != labels:
+            raise RecipeError(f"the teacher's classes are {', '.join(bundle.card.labels)}", how.teacher)
+        network = build(bundle.card.network)
+        state = {name: torch.from_numpy(np.array(array)) for name, array in bundle.weights.items()}
+        network.load_state_dict(state, strict=False)  # a bundle leaves out the norms' step counters
+        network.requires_grad_(False)
+        return cls(network.eval(), bundle.card, bundle.sha256, how)
+
+    def loss(self, every: dict[Head, Tensor], images: Tensor) -> Tensor:
+        """Cross-entropy with the teacher's answers, averaged over the batch and added up over the heads both have.
+
+        Multiplied by the temperature's square, so that its gradients keep their size.
+
+        Args:
+            every: the student's logits, float (B, classes) a head.
+            images: what the student saw, float (B, 1, 48, 48).
+        """
+        warmth = self.how.temperature
+        with torch.no_grad():
+            answers = self.network.to(images.device).every(images)
+        losses = [
+            -(F.softmax(answers[head] / warmth, 1) * F.log_softmax(logits / warmth, 1)).sum(1).mean()
+            for head, logits in every.items()
+            if head in answers
+        ]
+        return warmth**2 * torch.stack(losses).sum()
