@@ -78,7 +78,7 @@ def save_faces(faces, path):
 def race(python, data, weights, epochs, folder):
     """Both sides, in turns: the head's epoch of each, then the fine-tuning epochs of each."""
     keras = Side(python, HERE / "keras_side.py", folder / "faces.npz", weights, 1, epochs)
-    mien = Side(sys.executable, HERE / "mien_side.py", data, weights, 1, epochs)
+    mien = Side(sys.executable, HERE / "mien_side.py", data, weights, "article", folder / "run", 1, epochs)
     for number in range(1 + epochs):
         for name, side in (("keras", keras), ("mien", mien)):
             side.epoch()
