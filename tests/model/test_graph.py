@@ -24,6 +24,7 @@ SPECS: list[NetworkSpec] = [
     MobileNetSpec(cut=3, stem_stride=1),
     MobileNetSpec(cut=2, classes=4),
     MobileNetSpec(cut=3, votes=True),
+    MobileNetSpec(cut=6, strides={4: 1, 5: 2, 6: 1}),
     CnnSpec(),
     CnnSpec(classes=3),
 ]

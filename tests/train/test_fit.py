@@ -16,8 +16,11 @@ import torch
 
 from conftest import TINY, Ran, tiny_recipe, write_recipe
 from mien.data import Faces
+from mien.emotions import FERPLUS_OF_EMOTION
 from mien.errors import DataError, DivergedError, RecipeError, WeightsError
+from mien.evaluate import evaluate
 from mien.model.bundle import load_bundle
+from mien.predict import Predictor
 from mien.train import Run, load_recipe, train
 from mien.train.module import Classifier
 
@@ -203,6 +206,34 @@ def test_data_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=what):
         train(tiny_recipe(), spoil(drawn), tmp_path / "run", device="cpu")
+
+
+def test_a_recipe_that_learns_from_votes_needs_them(drawn: Faces, tmp_path: Path) -> None:
+    recipe = tiny_recipe(network={"name": "mobilenet", "cut": 2, "votes": True})
+    with pytest.raises(DataError, match=r"no FER\+ votes.*--set network.votes=false"):
+        train(recipe, drawn, tmp_path / "run", device="cpu")
+
+
+def test_a_model_with_two_heads_is_trained_calibrated_and_judged(drawn: Faces, tmp_path: Path) -> None:
+    """Votes that see the next emotion in every face: the heads must end up apart."""
+    votes = np.zeros((len(drawn), 10), np.uint8)
+    votes[np.arange(len(drawn)), np.array(FERPLUS_OF_EMOTION)[(drawn.emotion + 1) % 7]] = 10
+    faces = replace(drawn, votes=votes)
+    phase = {"name": "all", "train": "all", "epochs": 12, "optimizer": {"name": "adamw", "lr": 0.003}}
+    phase["one_cycle"] = {"warmup": 0.1}
+    settings = {"network": {"name": "mobilenet", "cut": 4, "votes": True}, "phases": [phase], "batch_size": 8}
+    recipe = tiny_recipe(**settings, class_weights="none", augment={}, average=0.9, calibrate=True)
+    run = train(recipe, faces, tmp_path / "run", device="cpu")
+    assert run.bundle is not None
+    calibration = run.bundle.card.calibration
+    assert 1.0 not in (calibration.temperature, calibration.votes_temperature)
+    found = evaluate(run.bundle, faces, "Training")
+    assert found.figures["ferplus"]["head"] == "votes"
+    assert found.accuracy > 0.9
+    assert found.figures["ferplus"]["agreement"] > 0.9
+    assert np.mean(found.shown.argmax(1) == (found.predicted + 1) % 7) > 0.9
+    shown = Predictor(run.bundle).faces(faces.select("Training").images)
+    assert [face.emotion for face in shown] == [faces.labels[k] for k in found.shown.argmax(1)]
 
 
 def test_devices_and_weights_that_do_not_fit_are_refused(drawn: Faces, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def test_the_articles_network_and_data(name: str) -> None:
         "name": "mobilenet",
         "cut": 12,
         "stem_stride": 2,
+        "strides": {},
         "channels": 1,
         "classes": 7,
         "votes": False,

@@ -112,7 +112,7 @@ def _stride(name: str, spec: MobileNetSpec) -> int:
     number, pointwise = _layer_order(name)
     if number == 0:
         return spec.stem_stride
-    return 2 if not pointwise and number in (2, 4, 6, 12) else 1
+    return 1 if pointwise else spec.stride(number)
 
 
 def _conv_norm(writer: _Writer, name: str, stride: int) -> None:

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from mien.model.spec import Head, MobileNetSpec
 
 STEM = 32
-BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
-"""Output channels and stride of each depthwise-separable block."""
+BLOCKS = [64, 128, 128, 256, 256, *[512] * 6, 1024, 1024]
+"""Output channels of each depthwise-separable block."""
 
 
 class ConvNorm(nn.Module):
@@ -25,7 +25,7 @@ class ConvNorm(nn.Module):
     def __init__(self, channels_in: int, channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(channels, channels_in // groups, kernel, kernel))
-        self.norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+        self.norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.05)
         self.stride, self.groups = stride, groups
         self.padding = kernel // 2 if stride == 1 else 0
         nn.init.kaiming_normal_(self.weight, mode="fan_out")
@@ -62,8 +62,8 @@ class MobileNet(nn.Module):
         self.norm_frozen = False
         layers: OrderedDict[str, nn.Module] = OrderedDict(conv1=ConvNorm(spec.channels, STEM, 3, spec.stem_stride))
         width = STEM
-        for number, (channels, stride) in enumerate(BLOCKS[: spec.cut], start=1):
-            layers[f"conv_dw_{number}"] = ConvNorm(width, width, 3, stride, groups=width)
+        for number, channels in enumerate(BLOCKS[: spec.cut], start=1):
+            layers[f"conv_dw_{number}"] = ConvNorm(width, width, 3, spec.stride(number), groups=width)
             layers[f"conv_pw_{number}"] = ConvNorm(width, channels, 1)
             width = channels
         self.features = nn.Sequential(layers)

@@ -18,11 +18,17 @@ class MobileNetSpec(BaseModel):
     """The last depthwise-separable block that is kept."""
     stem_stride: Literal[1, 2] = 2
     """Stride of the first convolution; 1 doubles the resolution of every later layer."""
+    strides: dict[int, Literal[1, 2]] = {}
+    """Strides of blocks (1 to 13) where they are to differ from the paper's, to spend resolution elsewhere."""
     channels: Literal[1, 3] = 1
     """Input channels of the first convolution; 1 holds the three-channel kernel summed (same result for gray faces)."""
     votes: bool = False
     """Whether a second dense head beside the first gives what people would vote, where the first gives the label."""
     classes: int = Field(default=7, ge=2)
+
+    def stride(self, block: int) -> int:
+        """The stride of a block's depthwise convolution; blocks count from 1."""
+        return self.strides.get(block, 2 if block in (2, 4, 6, 12) else 1)
 
 
 class CnnSpec(BaseModel):

@@ -152,6 +152,9 @@ def _split(faces: Faces, name: str, recipe: Recipe) -> Faces:
     part = faces.select(name)
     if len(faces.labels) != recipe.network.classes:
         raise DataError(f"{len(faces.labels)} classes, but the recipe has {recipe.network.classes}", faces.name)
+    if part.votes is None and Head.VOTES in heads(recipe.network):
+        mend = "Use data that carry them, or add --set network.votes=false to train on the labels alone."
+        raise DataError(f"no FER+ votes, from which the recipe {recipe.name} learns", faces.name, mend)
     return part
 
 
