@@ -38,7 +38,7 @@ class ConvNorm(nn.Module):
             x = self.norm(F.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.groups))
         else:
             x = F.conv2d(x, *self.folded(), self.stride, self.padding, groups=self.groups)
-        return F.relu6(x, inplace=True)
+        return F.relu6(x)
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """The convolution's weight and bias with the batch norm's stored statistics folded in.
