@@ -32,10 +32,13 @@ format: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: setup  ## speed against peers, into results/; needs FER2013 in $$(SHARED) and about 15 minutes
+bench: setup  ## speed against peers, into results/; needs FER2013 in $$(SHARED) and about 30 minutes
 	$(BIN)/python benchmarks/load.py --parquet $(SHARED)/data/fer2013.parquet --json results/load.json
 	$(BIN)/python benchmarks/keras_epoch.py --data $(SHARED)/data/fer2013.parquet \
 	  --weights $(SHARED)/data/mobilenet_1_0_224_tf_no_top.h5 --json results/keras_epoch.json
+	$(BIN)/python benchmarks/time_to_accuracy.py --data $(SHARED)/data/fer2013.parquet \
+	  --weights $(SHARED)/data/mobilenet_1_0_224_tf_no_top.h5 --json results/time_to_accuracy.json
+	$(BIN)/python benchmarks/latency.py --json results/latency.json
 
 clean:
 	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
