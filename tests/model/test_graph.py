@@ -15,7 +15,7 @@ from mien.model.graph import INPUT, OUTPUTS, build_graph
 from mien.model.networks import Network, build
 from mien.model.preprocess import Preprocessing, prepare
 from mien.model.session import Session
-from mien.model.spec import CnnSpec, Head, MobileNetSpec, NetworkSpec, heads
+from mien.model.spec import CnnSpec, CompactSpec, Head, MobileNetSpec, NetworkSpec, heads
 
 SPECS: list[NetworkSpec] = [
     MobileNetSpec(),
@@ -24,6 +24,8 @@ SPECS: list[NetworkSpec] = [
     MobileNetSpec(cut=3, stem_stride=1),
     MobileNetSpec(cut=2, classes=4),
     MobileNetSpec(cut=3, votes=True),
+    CompactSpec(),
+    CompactSpec(depth=(1, 0), width=64, votes=True),
     MobileNetSpec(cut=6, strides={4: 1, 5: 2, 6: 1}),
     CnnSpec(),
     CnnSpec(classes=3),

@@ -19,7 +19,7 @@ from mien.errors import WeightsError
 from mien.model.imagenet import NAME, find_weights, load_imagenet
 from mien.model.mobilenet import MobileNet
 from mien.model.networks import build
-from mien.model.spec import MobileNetSpec
+from mien.model.spec import CompactSpec, MobileNetSpec
 
 Arrays = dict[str, dict[str, NDArray[np.float32]]]
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -234,3 +234,16 @@ def test_the_argument_comes_before_the_environment_before_the_download(
     monkeypatch.setenv("MIEN_IMAGENET", str(tmp_path / "gone.h5"))
     with pytest.raises(WeightsError, match=r"gone\.h5: no such file"):
         find_weights(None, url=f"{address}/{NAME}", md5=MD5)
+
+
+def test_the_compact_network_takes_the_layers_that_it_shares(shared: Path) -> None:
+    path = shared / "data" / "mobilenet_1_0_224_tf_no_top.h5"
+    compact, whole = build(CompactSpec()), build(MobileNetSpec())
+    before = compact.state_dict()["features.fine_1.pw.weight"].clone()
+    for network in (compact, whole):
+        load_imagenet(network, path)  # type: ignore[arg-type]
+    found, expected = compact.state_dict(), whole.state_dict()
+    for name in ("conv1", "conv_dw_1", "conv_pw_1", "conv_dw_2", "conv_pw_2", "conv_dw_3", "conv_pw_3"):
+        for part in ("weight", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"):
+            assert torch.equal(found[f"features.{name}.{part}"], expected[f"features.{name}.{part}"]), name
+    assert torch.equal(found["features.fine_1.pw.weight"], before)

@@ -17,7 +17,7 @@ from mien.model.graph import build_graph
 from mien.model.networks import build
 from mien.model.preprocess import Preprocessing
 from mien.model.session import Session
-from mien.model.spec import CnnSpec, Head, MobileNetSpec, NetworkSpec
+from mien.model.spec import CnnSpec, CompactSpec, Head, MobileNetSpec, NetworkSpec
 from mien.model.standalone import save_onnx
 
 
@@ -36,7 +36,7 @@ def bundle_of(spec: NetworkSpec, path: Path) -> Bundle:
 
 
 @pytest.mark.parametrize(
-    "spec", [MobileNetSpec(cut=4, votes=True), MobileNetSpec(cut=2, channels=3), CnnSpec()], ids=str
+    "spec", [MobileNetSpec(cut=4, votes=True), MobileNetSpec(cut=2, channels=3), CompactSpec(), CnnSpec()], ids=str
 )
 def test_it_answers_as_the_bundle(spec: NetworkSpec, drawn: Faces, tmp_path: Path) -> None:
     bundle = bundle_of(spec, tmp_path / "x.mien")

@@ -145,7 +145,7 @@ def test_the_later_change_wins() -> None:
         ("phases.0.optimizer.lr=-1", "phases.0.optimizer.lr"),
         ("phases.0.train=body", "phases.0.train"),
         ("phases.1.name=head", "two phases have the same name"),
-        ("network={name: cnn}", "imagenet weights exist for the network mobilenet only"),
+        ("network={name: cnn}", "imagenet weights are not for the network cnn"),
         ("network.cut=14", "cut"),
     ],
 )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import require
-from mien.model.spec import Head, MobileNetSpec, NetworkSpec
+from mien.model.spec import CompactSpec, Head, MobileNetSpec, NetworkSpec
 
 OPSET = 17
 NORM_EPSILON = 1e-3
@@ -72,6 +72,8 @@ def build_graph(spec: NetworkSpec, weights: Weights) -> bytes:
     writer = _Writer(weights)
     if isinstance(spec, MobileNetSpec):
         _mobilenet(writer, spec)
+    elif isinstance(spec, CompactSpec):
+        _compact(writer, spec)
     else:
         _cnn(writer)
     helper = writer.helper
@@ -93,11 +95,36 @@ def _mobilenet(writer: _Writer, spec: MobileNetSpec) -> None:
     for name in sorted((f"features.{name}" for name in names), key=_layer_order):
         stride = _stride(name, spec)
         _conv_norm(writer, name, stride)
+    _pool_and_heads(writer, spec.votes)
+
+
+def _compact(writer: _Writer, spec: CompactSpec) -> None:
+    for name in ("conv1", *(f"conv_{kind}_{number}" for number in (1, 2, 3) for kind in ("dw", "pw"))):
+        _conv_norm(writer, f"features.{name}", 2 if name in ("conv1", "conv_dw_2") else 1)
+    for number in range(1, spec.depth[0] + 1):
+        _residual(writer, f"features.fine_{number}")
+    _conv_norm(writer, "features.down.dw", 2)
+    _conv_norm(writer, "features.down.pw", 1)
+    for number in range(1, spec.depth[1] + 1):
+        _residual(writer, f"features.coarse_{number}")
+    _norm(writer, "features.last")
+    _bound(writer)
+    _pool_and_heads(writer, spec.votes)
+
+
+def _residual(writer: _Writer, name: str) -> None:
+    before = writer.last
+    _conv_norm(writer, f"{name}.dw", 1)
+    _conv_norm(writer, f"{name}.pw", 1, bounded=False)
+    writer.add("Add", before)
+
+
+def _pool_and_heads(writer: _Writer, votes: bool) -> None:
     writer.add("GlobalAveragePool")
     writer.add("Flatten")
     pooled = writer.last
     _head(writer, "head", Head.LABELS)
-    if spec.votes:
+    if votes:
         writer.last = pooled
         _head(writer, "votes", Head.VOTES)
 
@@ -115,15 +142,25 @@ def _stride(name: str, spec: MobileNetSpec) -> int:
     return 1 if pointwise else spec.stride(number)
 
 
-def _conv_norm(writer: _Writer, name: str, stride: int) -> None:
+def _conv_norm(writer: _Writer, name: str, stride: int, bounded: bool = True) -> None:
     channels, _, kernel, _ = writer.weights[f"{name}.weight"].shape
     before, after = ((kernel // 2,) * 2) if stride == 1 else (0, 1)
-    groups = channels if "_dw_" in name else 1
+    groups = channels if "_dw_" in name or name.endswith(".dw") else 1
     weights = [writer.weight(f"{name}.{part}") for part in ("weight", "bias") if f"{name}.{part}" in writer.weights]
     writer.add("Conv", *weights, strides=[stride] * 2, pads=[before, before, after, after], group=groups)
     if f"{name}.norm.bias" in writer.weights:
-        norm = [writer.weight(f"{name}.norm.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
-        writer.add("BatchNormalization", *norm, epsilon=NORM_EPSILON)
+        _norm(writer, f"{name}.norm")
+    if bounded:
+        _bound(writer)
+
+
+def _norm(writer: _Writer, name: str) -> None:
+    parts = [writer.weight(f"{name}.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
+    writer.add("BatchNormalization", *parts, epsilon=NORM_EPSILON)
+
+
+def _bound(writer: _Writer) -> None:
+    """ReLU6."""
     writer.add("Clip", writer.constant("zero", 0.0), writer.constant("six", 6.0))
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from mien.errors import WeightsError, require
-from mien.model.mobilenet import ConvNorm, MobileNet
+from mien.model.mobilenet import ConvNorm, Pooling
 
 NAME = "mobilenet_1_0_224_tf_no_top.h5"
 URL = f"https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/{NAME}"
@@ -45,8 +45,10 @@ def _download(url: str, md5: str) -> Path:
         ) from error
 
 
-def load_imagenet(network: MobileNet, path: str | Path) -> None:
-    """Fill the network's convolutions and norms from a file in Keras' layout; the head stays as it is.
+def load_imagenet(network: Pooling, path: str | Path) -> None:
+    """Fill the convolutions and norms that the network shares with MobileNet from a file in Keras' layout.
+
+    The head, and what else the network has of its own, stays as it is.
 
     Raises:
         WeightsError: where the file is not HDF5, or lacks an array, or has one of another shape.
@@ -54,20 +56,19 @@ def load_imagenet(network: MobileNet, path: str | Path) -> None:
     h5py = require("h5py", "train")
     try:
         with h5py.File(path, "r") as file:
-            arrays = {name: _read_layer(file, name) for name in _layers(network)}
+            arrays = {name: _read_layer(file, name) for name in _names(network)}
     except OSError as error:
         raise WeightsError(
             "not an HDF5 file of Keras weights, or a damaged one", path, f"Fetch {NAME} again."
         ) from error
     except KeyError as error:
         raise WeightsError(f"a layer is missing ({error.args[0]})", path, f"It must be Keras' {NAME}.") from error
-    for name, module in network.features.named_children():
-        assert isinstance(module, ConvNorm)
+    for name, module in network.imagenet_layers().items():
         _fill(module, arrays[name] + arrays[f"{name}_bn"], Path(path), name)
 
 
-def _layers(network: MobileNet) -> list[str]:
-    return [layer for name, _ in network.features.named_children() for layer in (name, f"{name}_bn")]
+def _names(network: Pooling) -> list[str]:
+    return [layer for name in network.imagenet_layers() for layer in (name, f"{name}_bn")]
 
 
 def _read_layer(file: object, name: str) -> list[NDArray[np.float32]]:

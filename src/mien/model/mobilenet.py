@@ -7,6 +7,7 @@ stride-2 convolutions that pad one row below and one column to the right, then c
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,13 @@ BLOCKS = [64, 128, 128, 256, 256, *[512] * 6, 1024, 1024]
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm, ReLU6."""
+    """Convolution without bias, batch norm, ReLU6 (without it where it is not ``bounded``)."""
 
-    def __init__(self, channels_in: int, channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+    def __init__(
+        self, channels_in: int, channels: int, kernel: int, stride: int = 1, groups: int = 1, bounded: bool = True
+    ) -> None:
         super().__init__()
+        self.bounded = bounded
         self.weight = nn.Parameter(torch.empty(channels, channels_in // groups, kernel, kernel))
         self.norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.05)
         self.stride, self.groups = stride, groups
@@ -31,14 +35,14 @@ class ConvNorm(nn.Module):
         nn.init.kaiming_normal_(self.weight, mode="fan_out")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C_in, H, W) to (B, C, H / stride, W / stride), values in [0, 6]."""
+        """Map (B, C_in, H, W) to (B, C, H / stride, W / stride), values in [0, 6] where bounded."""
         if self.stride == 2:
             x = F.pad(x, (0, 1, 0, 1))
         if self.norm.training:
             x = self.norm(F.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.groups))
         else:
             x = F.conv2d(x, *self.folded(), self.stride, self.padding, groups=self.groups)
-        return F.relu6(x)
+        return F.relu6(x) if self.bounded else x
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """The convolution's weight and bias with the batch norm's stored statistics folded in.
@@ -53,22 +57,16 @@ class ConvNorm(nn.Module):
         return self.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
 
 
-class MobileNet(nn.Module):
-    """MobileNet v1 up to ``spec.cut``, global average pooling and one dense layer."""
+class Pooling(nn.Module):
+    """What our convolutional networks share: features, their mean over space, and one dense layer or two."""
 
-    def __init__(self, spec: MobileNetSpec) -> None:
+    norm_frozen = False
+
+    def __init__(self, features: nn.Sequential, width: int, classes: int, votes: bool) -> None:
         super().__init__()
-        self.spec = spec
-        self.norm_frozen = False
-        layers: OrderedDict[str, nn.Module] = OrderedDict(conv1=ConvNorm(spec.channels, STEM, 3, spec.stem_stride))
-        width = STEM
-        for number, channels in enumerate(BLOCKS[: spec.cut], start=1):
-            layers[f"conv_dw_{number}"] = ConvNorm(width, width, 3, spec.stride(number), groups=width)
-            layers[f"conv_pw_{number}"] = ConvNorm(width, channels, 1)
-            width = channels
-        self.features = nn.Sequential(layers)
-        self.head = _dense(width, spec.classes)
-        self.votes = _dense(width, spec.classes) if spec.votes else None
+        self.features = features
+        self.head = _dense(width, classes)
+        self.votes = _dense(width, classes) if votes else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map gray faces (B, 1, 48, 48) to the labels' logits (B, classes)."""
@@ -82,9 +80,9 @@ class MobileNet(nn.Module):
 
     def pooled(self, x: Tensor) -> Tensor:
         """Map gray faces (B, 1, 48, 48) to the mean of the last feature map (B, C)."""
-        return self.features(x.expand(-1, self.spec.channels, -1, -1)).mean((2, 3))  # type: ignore[no-any-return]
+        return self.features(x).mean((2, 3))  # type: ignore[no-any-return]
 
-    def train(self, mode: bool = True) -> MobileNet:
+    def train(self, mode: bool = True) -> Self:
         """Switch mode; batch norms stay in inference mode where they are frozen."""
         super().train(mode)
         if self.norm_frozen:
@@ -98,12 +96,43 @@ class MobileNet(nn.Module):
         self.norm_frozen = True
         self.train(self.training)
 
+    def imagenet_layers(self) -> dict[str, ConvNorm]:
+        """The layers that the published ImageNet weights fill, by their names there."""
+        return {name: layer for name, layer in self.features.named_children() if isinstance(layer, ConvNorm)}
+
+    def head_group(self) -> list[nn.Module]:
+        """The dense layers."""
+        return [self.head, *([self.votes] if self.votes else [])]
+
+
+class MobileNet(Pooling):
+    """MobileNet v1 up to ``spec.cut``, global average pooling and the heads."""
+
+    def __init__(self, spec: MobileNetSpec) -> None:
+        layers = OrderedDict(conv1=ConvNorm(spec.channels, STEM, 3, spec.stem_stride))
+        width = STEM
+        for number, channels in enumerate(BLOCKS[: spec.cut], start=1):
+            layers |= separable(number, width, channels, spec.stride(number))
+            width = channels
+        super().__init__(nn.Sequential(layers), width, spec.classes, spec.votes)  # type: ignore[arg-type]
+        self.spec = spec
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Map gray faces (B, 1, 48, 48) to the mean of the last feature map (B, C)."""
+        return super().pooled(x.expand(-1, self.spec.channels, -1, -1))
+
     def groups(self) -> dict[str, list[nn.Module]]:
         """The parts that phases freeze: ``stem``, ``1`` to ``cut`` (the blocks), ``head``, from input to output."""
         parts: dict[str, list[nn.Module]] = {"stem": [self.features.get_submodule("conv1")]}
         for number in range(1, self.spec.cut + 1):
             parts[str(number)] = [self.features.get_submodule(f"conv_{kind}_{number}") for kind in ("dw", "pw")]
-        return parts | {"head": [self.head, *([self.votes] if self.votes else [])]}
+        return parts | {"head": self.head_group()}
+
+
+def separable(number: int, width: int, channels: int, stride: int) -> OrderedDict[str, ConvNorm]:
+    """A depthwise and a pointwise layer, by their names in the published weights."""
+    depthwise = ConvNorm(width, width, 3, stride, groups=width)
+    return OrderedDict([(f"conv_dw_{number}", depthwise), (f"conv_pw_{number}", ConvNorm(width, channels, 1))])
 
 
 def _dense(width: int, classes: int) -> nn.Linear:

@@ -9,15 +9,20 @@ from torch import nn
 
 from mien.errors import RecipeError
 from mien.model.cnn import Cnn
+from mien.model.compact import Compact
 from mien.model.mobilenet import MobileNet
-from mien.model.spec import CnnSpec, MobileNetSpec, NetworkSpec
+from mien.model.spec import CnnSpec, CompactSpec, MobileNetSpec, NetworkSpec
 
-Network = MobileNet | Cnn
+Network = MobileNet | Compact | Cnn
 
 
 def build(spec: NetworkSpec) -> Network:
     """A network with freshly drawn weights (torch's global generator), in channels-last layout."""
-    network: Network = MobileNet(spec) if isinstance(spec, MobileNetSpec) else Cnn(spec)
+    network: Network
+    if isinstance(spec, MobileNetSpec):
+        network = MobileNet(spec)
+    else:
+        network = Compact(spec) if isinstance(spec, CompactSpec) else Cnn(spec)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

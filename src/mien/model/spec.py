@@ -31,6 +31,24 @@ class MobileNetSpec(BaseModel):
         return self.strides.get(block, 2 if block in (2, 4, 6, 12) else 1)
 
 
+class CompactSpec(BaseModel):
+    """MobileNet v1's first three blocks, then separable blocks that add to their input: small, but deep.
+
+    Residual connections: He et al. 2016, arXiv:1512.03385; in separable blocks, Sandler et al. 2018, arXiv:1801.04381.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["compact"] = "compact"
+    depth: tuple[int, int] = (5, 2)
+    """How many residual blocks of 128 channels at 12x12, and of ``width`` channels at 6x6."""
+    width: int = Field(default=248, ge=8)
+    """Channels at 6x6."""
+    votes: bool = False
+    """As :attr:`MobileNetSpec.votes`."""
+    classes: int = Field(default=7, ge=2)
+
+
 class CnnSpec(BaseModel):
     """The article's plain network: three convolutions and two dense layers, 318,407 parameters for 7 classes."""
 
@@ -49,10 +67,10 @@ class Head(StrEnum):
     """What do people see in it?"""
 
 
-NetworkSpec = Annotated[MobileNetSpec | CnnSpec, Field(discriminator="name")]
+NetworkSpec = Annotated[MobileNetSpec | CompactSpec | CnnSpec, Field(discriminator="name")]
 
 
 def heads(spec: NetworkSpec) -> tuple[Head, ...]:
     """The questions that the network answers; the last is the one whose answer people are shown."""
-    two = isinstance(spec, MobileNetSpec) and spec.votes
+    two = isinstance(spec, MobileNetSpec | CompactSpec) and spec.votes
     return (Head.LABELS, Head.VOTES) if two else (Head.LABELS,)

@@ -32,7 +32,7 @@ from mien.model.bundle import BEST, Bundle, Card, load_bundle, save_bundle
 from mien.model.calibrate import calibrated
 from mien.model.graph import build_graph
 from mien.model.imagenet import find_weights, load_imagenet
-from mien.model.mobilenet import MobileNet
+from mien.model.mobilenet import Pooling
 from mien.model.networks import Network, build, set_trainable
 from mien.model.spec import Head, heads
 from mien.provenance import environment
@@ -184,7 +184,7 @@ def _first_network(run: Run, weights: str | Path | None) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         network = build(run.recipe.network)
-    if isinstance(network, MobileNet):
+    if isinstance(network, Pooling):
         if run.recipe.batch_norm == "frozen":
             network.freeze_norm()
         if run.recipe.imagenet:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.errors import RecipeError
 from mien.model.preprocess import Preprocessing
-from mien.model.spec import MobileNetSpec, NetworkSpec
+from mien.model.spec import CnnSpec, NetworkSpec
 from mien.train.augment import Augment
 from mien.train.distill import Distillation
 
@@ -117,7 +117,7 @@ class Recipe(BaseModel):
     """One sentence: what this recipe is."""
     network: NetworkSpec
     imagenet: bool = False
-    """Start from the published ImageNet weights (MobileNet only)."""
+    """Start from the published ImageNet weights, as far as the network shares layers with MobileNet."""
     batch_norm: Literal["frozen", "train"] = "train"
     """``frozen``: statistics stay those of ImageNet throughout."""
     data: Roles = Roles()
@@ -204,8 +204,8 @@ def _validate(settings: dict[str, Any], where: str) -> Recipe:
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
         raise RecipeError("; ".join(faults), where, "Mend the file or the --set.") from error
-    if recipe.imagenet and not isinstance(recipe.network, MobileNetSpec):
-        raise RecipeError("imagenet weights exist for the network mobilenet only", where)
+    if recipe.imagenet and isinstance(recipe.network, CnnSpec):
+        raise RecipeError("imagenet weights are not for the network cnn", where)
     names = [phase.name for phase in recipe.phases]
     if len(set(names)) < len(names):
         raise RecipeError("two phases have the same name", where)

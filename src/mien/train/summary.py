@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mien.errors import RecipeError
 from mien.model.bundle import SUFFIX, load_bundle
-from mien.model.mobilenet import ConvNorm, MobileNet
+from mien.model.mobilenet import ConvNorm, Pooling
 from mien.model.networks import Network, build, gray_fold, set_trainable, stored_counts
 from mien.model.spec import heads
 from mien.train.recipe import Recipe, load_recipe
@@ -73,7 +73,7 @@ def _layers(network: Network) -> list[dict[str, Any]]:
         network.every(torch.zeros(1, 1, 48, 48))
     for hook in hooks:
         hook.remove()
-    if isinstance(network, MobileNet):
+    if isinstance(network, Pooling):
         channels = network.head.in_features
         pool = {
             "name": "pool",
