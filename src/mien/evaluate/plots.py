@@ -150,20 +150,26 @@ def history(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
         raise ValueError("there is no epoch to plot")
     figure = _figure(11, 4.8)
     loss, accuracy = figure.subplots(1, 2)
-    best = max(rows, key=lambda row: row["val_accuracy"])
     for axes, key in ((loss, "loss"), (accuracy, "accuracy")):
-        _curves(axes, rows, key)
-        axes.plot(best["epoch"], best[f"val_{key}"], "o", ms=8, mfc="none", mec="#222222", mew=1.4, label=_best(best))
-        _phases(axes, rows)
-        _drops(axes, rows)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(key)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _plain(axes)
+        history_panel(axes, rows, key)
     figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    accuracy.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     _head(figure, title)
     return figure
+
+
+def history_panel(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str) -> None:
+    """One panel of :func:`history`: its ``key`` is ``loss`` or ``accuracy``."""
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    _curves(axes, rows, key)
+    axes.plot(best["epoch"], best[f"val_{key}"], "o", ms=8, mfc="none", mec="#222222", mew=1.4, label=_best(best))
+    _phases(axes, rows)
+    _drops(axes, rows)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(key)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if key == "accuracy":
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    _plain(axes)
 
 
 def per_class_table(per_class: Mapping[str, ClassFigures], title: str) -> Figure:
