@@ -106,10 +106,10 @@ def test_a_network_made_by_hand() -> None:
 @pytest.mark.parametrize(
     ("spec", "layer"),
     [
-        (MobileNetSpec(), Layer("conv_pw_11", (3, 3), (1, 1))),
-        (MobileNetSpec(stem_stride=1), Layer("conv_pw_12", (3, 3), (3, 3))),
-        (MobileNetSpec(cut=3, channels=3), Layer("conv_pw_3", (12, 12), (12, 12))),
-        (CnnSpec(), Layer("relu3", (8, 8), (8, 8))),
+        (MobileNetSpec(), Layer("conv_pw_11", (3, 3), (1, 1), 15, 16)),
+        (MobileNetSpec(stem_stride=1), Layer("conv_pw_12", (3, 3), (3, 3), 15, 16)),
+        (MobileNetSpec(cut=3, channels=3), Layer("conv_pw_3", (12, 12), (12, 12), 3, 4)),
+        (CnnSpec(), Layer("relu3", (8, 8), (8, 8), 8.5, 4)),
     ],
 )
 def test_the_layer_is_the_last_that_can_say_where(spec: NetworkSpec, layer: Layer) -> None:
@@ -147,12 +147,34 @@ def test_what_is_refused(tiny_run: Run, drawn: Faces) -> None:
 def test_shares_and_sizes() -> None:
     maps = np.zeros((2, 3, 3), np.float32)
     maps[0, 1, 1], maps[0, 0, 0] = 4, 2
-    found = Attribution(maps, Layer("x", (3, 3), (3, 3)))
+    found = Attribution(maps, Layer("x", (3, 3), (3, 3), start=15, step=16))
     assert found.shares[0].max() == 1
     assert found.shares[0, 0, 0] == 0.5
     assert not found.shares[1].any()
     large = found.enlarged()
     assert large.shape == (2, 48, 48)
-    assert large[0, 24, 24] == pytest.approx(1, abs=0.07)
-    assert large[0, 47, 47] == 0
+    assert (large[0, 31, 31], large[0, 15, 15], large[0, 0, 0], large[0, 47, 47]) == (1, 0.5, 0.5, 0)
+    assert large[0, 23, 31] == 0.5
     assert not large[1].any()
+
+
+@pytest.mark.parametrize("spec", [MobileNetSpec(), MobileNetSpec(stem_stride=1), CnnSpec()], ids=str)
+def test_places_stand_where_their_receptive_fields_are_centred(spec: NetworkSpec) -> None:
+    """In a larger image, the pixels that a place hangs on end equally far from its centre on all sides."""
+    network = build(spec).eval()
+    layer = choose_layer(network)
+    x = torch.ones(1, 1, 320, 320, requires_grad=True)
+    kept = x
+    for name, module in network.features.named_children():
+        for parameter in module.parameters():
+            parameter.data.abs_().clamp_(0.05)
+        if isinstance(module, nn.MaxPool2d):  # of equal values it lets one through; a mean hangs on all
+            module = nn.AvgPool2d(2)
+        kept = module(kept) / 10  # below the 6 at which ReLU6 cuts off
+        if name == layer.name:
+            break
+    row, column = kept.shape[2] // 2, kept.shape[3] // 2 - 1
+    (gradient,) = torch.autograd.grad(kept[0, 0, row, column], x)
+    rows, columns = torch.nonzero(gradient[0, 0], as_tuple=True)
+    assert (rows.min() + rows.max()) / 2 == layer.start + layer.step * row
+    assert (columns.min() + columns.max()) / 2 == layer.start + layer.step * column

@@ -33,11 +33,15 @@ class Layer:
         name: its name in the network's features, such as ``conv_pw_11``.
         shape: height and width of its map, in places.
         last: height and width of the network's last map; equal to ``shape`` where that one is looked at.
+        start: the pixel in whose middle the receptive field of the map's first place is centred, counted from 0.
+        step: pixels from one place's centre to the next.
     """
 
     name: str
     shape: tuple[int, int]
     last: tuple[int, int]
+    start: float
+    step: float
 
     @property
     def note(self) -> str:
@@ -68,10 +72,21 @@ class Attribution:
         shares: NDArray[np.float32] = np.divide(self.maps, top, out=np.zeros_like(self.maps), where=top > 0)
         return shares
 
-    def enlarged(self, side: int = SIDE) -> NDArray[np.float32]:
-        """float32 (N, side, side), 0 to 1: :attr:`shares` at the face's size, bilinear between the places' centres."""
-        shares = torch.from_numpy(self.shares)[:, None]
-        return F.interpolate(shares, (side, side), mode="bilinear")[:, 0].numpy()
+    def enlarged(self) -> NDArray[np.float32]:
+        """float32 (N, 48, 48), 0 to 1: :attr:`shares` on the face, bilinear between the places' centres.
+
+        The usual way, to stretch the map over the image, is off by up to 8 pixels here: these networks pad below and to
+        the right only, or not at all, so their places are not centred on equal parts of the image.
+        """
+        down, across = (self._blend(places) for places in self.layer.shape)
+        enlarged: NDArray[np.float32] = down @ self.shares @ across.T  # (48, H) @ (N, H, W) @ (W, 48)
+        return enlarged
+
+    def _blend(self, places: int) -> NDArray[np.float32]:
+        """float32 (48, places): how much each place counts in each pixel; beyond the outer centres, only these do."""
+        where = np.clip((np.arange(SIDE) - self.layer.start) / self.layer.step, 0, places - 1)
+        blend: NDArray[np.float32] = np.maximum(0, 1 - np.abs(where[:, None] - np.arange(places))).astype(np.float32)
+        return blend
 
 
 def grad_cam(
@@ -154,14 +169,30 @@ def choose_layer(network: Network) -> Layer:
     Raises:
         ModelError: where there is none.
     """
-    found: list[tuple[str, tuple[int, int]]] = []
+    found: list[tuple[str, tuple[int, int], float, float]] = []
+    start, step = 0.0, 1.0
     x = torch.zeros(1, getattr(network.spec, "channels", 1), SIDE, SIDE)
     with torch.no_grad():
         for name, module in network.features.named_children():
             x = module(x)
+            start, step = _after(module, start, step)
             if x.ndim == 4 and isinstance(module, ConvNorm | nn.ReLU | nn.MaxPool2d):
-                found.append((name, (x.shape[2], x.shape[3])))
+                found.append((name, (x.shape[2], x.shape[3]), start, step))
     good = [one for one in found if min(one[1]) >= LEAST]
     if not good:
         raise ModelError(f"no layer has a map of at least {LEAST}x{LEAST} places, so none can say where")
-    return Layer(*good[-1], last=found[-1][1])
+    name, shape, start, step = good[-1]
+    return Layer(name, shape, found[-1][1], start, step)
+
+
+def _after(module: nn.Module, start: float, step: float) -> tuple[float, float]:
+    """Where the first place's receptive field is centred after a module, and how far apart centres then are."""
+    if isinstance(module, ConvNorm):
+        kernel, stride, padding = module.weight.shape[-1], module.stride, module.padding
+    elif isinstance(module, nn.Conv2d):
+        kernel, stride, padding = module.kernel_size[0], module.stride[0], int(module.padding[0])
+    elif isinstance(module, nn.MaxPool2d):
+        kernel, stride, padding = int(module.kernel_size), int(module.stride), 0  # type: ignore[arg-type]
+    else:
+        return start, step
+    return start + step * ((kernel - 1) / 2 - padding), step * stride

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,12 +13,13 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from mien import __version__
 from mien.data.faces import Faces
 from mien.data.readers import load_faces
 from mien.errors import ModelError, RecipeError
 from mien.evaluate import report_faces, report_plots
 from mien.evaluate.again import Again, how_again
-from mien.evaluate.attribution import grad_cam
+from mien.evaluate.attribution import Attribution, grad_cam
 from mien.evaluate.confidence import coverage, with_temperature
 from mien.evaluate.report_data import (
     Doubt,
@@ -94,12 +94,13 @@ class Report:
     def context(self) -> dict[str, Any]:
         """What the template needs."""
         found, bundle = self.judged.evaluation, self.model.bundle
-        gallery, chosen = self._gallery()
+        gallery, lists = self._gallery()
         attribution = gallery.attribution
         return {
             "model": self.model,
             "bundle": bundle,
             "card": bundle.card,
+            "version": __version__,
             "split": self.split,
             "judged": self.judged,
             "figures": found.figures,
@@ -108,39 +109,32 @@ class Report:
             "roles": {split: role for role, split in roles(bundle).items()},
             "notes": self.notes,
             "history": _history_plots(bundle),
+            "weights": _class_weights(bundle),
             "distributions": self._distributions(),
             "certainty": self._certainty(),
-            "shown_faces": len(chosen),
+            "shown_faces": len(gallery.faces),
             "cam_note": attribution if isinstance(attribution, str) else attribution.layer.note,
             "doubt": self.doubt,
             "rivals": [rival for rival in self.rivals if isinstance(rival, Rival)],
             "missing_rivals": [rival for rival in self.rivals if isinstance(rival, Missing)],
             "again": _again(bundle),
             "sheet": report_faces.data_uri(report_faces.sheet(gallery.faces.images), "image/webp"),
-            "page_data": gallery.to_dict() | self._face_lists(gallery),
+            "page_data": gallery.to_dict() | lists,
         }
 
-    def _gallery(self) -> tuple[report_faces.Gallery, NDArray[np.int64]]:
+    def _gallery(self) -> tuple[report_faces.Gallery, dict[str, Any]]:
+        """The page's faces, and which of them it shows at once."""
         found = self.judged.evaluation
-        chosen = report_faces.choose(found.faces.emotion, found.probabilities)
+        suspect = self.doubt.suspect if isinstance(self.doubt, Doubt) else None
+        lists = report_faces.lists(found.faces.emotion, found.probabilities, suspect)
+        chosen = np.union1d(report_faces.choose(found.faces.emotion, found.probabilities), lists.faces)
         faces, probabilities = found.faces.take(chosen), found.probabilities[chosen]
+        attribution: Attribution | str
         try:
             attribution = grad_cam(self.model.bundle, faces.images, probabilities.argmax(1), Head.LABELS)
         except ModelError as error:
-            return report_faces.Gallery(faces, probabilities, str(error)), chosen
-        return report_faces.Gallery(faces, probabilities, attribution), chosen
-
-    def _face_lists(self, gallery: report_faces.Gallery) -> dict[str, Any]:
-        labels, probabilities = gallery.faces.emotion, gallery.probabilities
-        suspects: list[int] = []
-        if isinstance(self.doubt, Doubt):
-            chosen = report_faces.choose(self.judged.evaluation.faces.emotion, self.judged.evaluation.probabilities)
-            suspects = report_faces.most_doubtful(self.doubt.suspect[chosen], labels, probabilities).tolist()
-        return {
-            "mistakes": report_faces.most_confident_mistakes(labels, probabilities).tolist(),
-            "pairs": report_faces.confused_pairs(labels, probabilities),
-            "suspects": suspects,
-        }
+            attribution = str(error)
+        return report_faces.Gallery(faces, probabilities, attribution), lists.within(chosen)
 
     def _distributions(self) -> list[Markup | Missing]:
         part = roles(self.model.bundle)
@@ -231,6 +225,12 @@ def _history_plots(bundle: Bundle) -> list[Markup] | Missing:
     return [Markup(report_plots.history(rows, key)) for key in ("loss", "accuracy")]
 
 
+def _class_weights(bundle: Bundle) -> str:
+    """The recipe's class weights, by which its training loss is not like its validation loss; empty where none."""
+    kind = str(bundle.card.provenance.get("recipe", {}).get("class_weights", "none"))
+    return "" if kind == "none" else kind
+
+
 def _again(bundle: Bundle) -> Again | Missing:
     try:
         return how_again(bundle)
@@ -261,13 +261,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["json"] = _json
     environment.filters["percent"] = lambda value, digits=1: "–" if value is None else f"{value:.{digits}%}"
+    environment.filters["points"] = lambda value: f"{100 * value:+.2f}".replace("-", "−")
     environment.tests["missing"] = lambda value: isinstance(value, Missing)
     environment.globals["raw"] = lambda name: Markup(environment.loader.get_source(environment, name)[0])  # type: ignore[union-attr]
     return environment
-
-
-def _json(value: Any) -> Markup:
-    """JSON that can stand inside a script element, whatever strings it holds."""
-    return Markup(json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))

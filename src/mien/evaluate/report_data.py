@@ -148,7 +148,9 @@ def read_history(bundle: Bundle) -> list[dict[str, Any]] | Missing:
         return Missing(f"history.csv beside the bundle is unreadable ({type(error).__name__}: {error})")
     epochs = bundle.card.provenance.get("epochs")
     if not rows or epochs != len(rows):
-        return Missing(f"history.csv beside the bundle is of another run: {len(rows)} epochs, the bundle's had {epochs}")
+        return Missing(
+            f"history.csv beside the bundle is of another run: {len(rows)} epochs, the bundle's had {epochs}"
+        )
     return rows
 
 

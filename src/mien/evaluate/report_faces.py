@@ -25,7 +25,70 @@ MISTAKES, PAIRS, OF_A_PAIR, SUSPECTS = 24, 10, 6, 24
 """How many faces and pairs the page shows at once."""
 
 
-def choose(labels: NDArray[np.integer], probabilities: NDArray[np.floating], most: int = MOST_FACES) -> NDArray[np.int64]:
+@dataclass(frozen=True)
+class Lists:
+    """The faces that a page shows at once, by their numbers.
+
+    Attributes:
+        mistakes: int64, the most confident mistakes.
+        pairs: the confused pairs with the most faces: ``true``, ``predicted``, ``count``, and ``faces``, int64, a few.
+        suspects: int64, faces with a suspect label, those first whose label the model finds least probable.
+    """
+
+    mistakes: NDArray[np.int64]
+    pairs: list[dict[str, Any]]
+    suspects: NDArray[np.int64]
+
+    @property
+    def faces(self) -> NDArray[np.int64]:
+        """All of them, rising, each once."""
+        return np.unique(np.concatenate([self.mistakes, self.suspects, *(pair["faces"] for pair in self.pairs)]))
+
+    def within(self, chosen: NDArray[np.int64]) -> dict[str, Any]:
+        """The lists for the page's script: each face by its place in ``chosen``, which rises and holds all of them."""
+        places = [pair | {"faces": np.searchsorted(chosen, pair["faces"]).tolist()} for pair in self.pairs]
+        mistakes, suspects = (np.searchsorted(chosen, part).tolist() for part in (self.mistakes, self.suspects))
+        return {"mistakes": mistakes, "pairs": places, "suspects": suspects}
+
+
+def lists(labels: NDArray[np.integer], probabilities: NDArray[np.floating], suspect: NDArray[np.bool_] | None) -> Lists:
+    """What a page shows at once of N faces.
+
+    Args:
+        labels: int (N,), 0 to C - 1.
+        probabilities: float (N, C).
+        suspect: bool (N,), which labels are suspect; None where that is not known.
+    """
+    doubtful = np.flatnonzero(suspect) if suspect is not None else np.zeros(0, np.int64)
+    doubtful = doubtful[np.argsort(probabilities[doubtful, labels[doubtful]], kind="stable")]
+    wrong = np.flatnonzero(probabilities.argmax(1) != labels)
+    mistakes = _by_confidence(wrong, probabilities)[:MISTAKES]
+    return Lists(mistakes, _confused_pairs(labels, probabilities), doubtful[:SUSPECTS])
+
+
+def _confused_pairs(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> list[dict[str, Any]]:
+    classes, predicted = probabilities.shape[1], probabilities.argmax(1)
+    cells = labels * classes + predicted
+    counts = np.bincount(cells[predicted != labels], minlength=classes**2)
+    top = [int(cell) for cell in np.argsort(-counts, kind="stable")[:PAIRS] if counts[cell]]
+    return [
+        {
+            "true": cell // classes,
+            "predicted": cell % classes,
+            "count": int(counts[cell]),
+            "faces": _by_confidence(np.flatnonzero(cells == cell), probabilities)[:OF_A_PAIR],
+        }
+        for cell in top
+    ]
+
+
+def _by_confidence(found: NDArray[np.int64], probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
+    return found[np.argsort(-probabilities.max(1)[found], kind="stable")]
+
+
+def choose(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], most: int = MOST_FACES
+) -> NDArray[np.int64]:
     """Which faces a page holds, int64 (M,), M at most ``most``, rising.
 
     All where they are few enough; of more, from every cell of the confusion matrix the same number at most, the most
@@ -98,48 +161,10 @@ class Gallery:
     def _cam(self) -> dict[str, Any] | None:
         if isinstance(self.attribution, str):
             return None
-        height, width = self.attribution.layer.shape
-        return {"height": height, "width": width, "maps": _packed(np.rint(self.attribution.shares * 255), "<u1")}
+        layer = self.attribution.layer
+        places = {"height": layer.shape[0], "width": layer.shape[1], "start": layer.start, "step": layer.step}
+        return places | {"maps": _packed(np.rint(self.attribution.shares * 255), "<u1")}
 
 
 def _packed(array: NDArray[Any], kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(array.astype(kind)).tobytes()).decode()
-
-
-def most_confident_mistakes(
-    labels: NDArray[np.integer], probabilities: NDArray[np.floating], count: int = MISTAKES
-) -> NDArray[np.int64]:
-    """The faces named wrongly, int64 (M,), M at most ``count``, by falling confidence."""
-    wrong = np.flatnonzero(probabilities.argmax(1) != labels)
-    return wrong[np.argsort(-probabilities.max(1)[wrong], kind="stable")][:count]
-
-
-def confused_pairs(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> list[dict[str, Any]]:
-    """The pairs (true, predicted) with the most faces: ``true``, ``predicted``, ``count``, and ``faces``, a few of
-    them by falling confidence.
-    """
-    classes, predicted = probabilities.shape[1], probabilities.argmax(1)
-    cells = labels * classes + predicted
-    counts = np.bincount(cells[predicted != labels], minlength=classes**2)
-    top = [int(cell) for cell in np.argsort(-counts, kind="stable")[:PAIRS] if counts[cell]]
-    return [
-        {
-            "true": cell // classes,
-            "predicted": cell % classes,
-            "count": int(counts[cell]),
-            "faces": _by_confidence(np.flatnonzero(cells == cell), probabilities)[:OF_A_PAIR].tolist(),
-        }
-        for cell in top
-    ]
-
-
-def most_doubtful(
-    suspect: NDArray[np.bool_], labels: NDArray[np.integer], probabilities: NDArray[np.floating]
-) -> NDArray[np.int64]:
-    """Faces with a suspect label, int64 (M,): those first whose label the model finds least probable."""
-    found = np.flatnonzero(suspect)
-    return found[np.argsort(probabilities[found, labels[found]], kind="stable")][:SUSPECTS]
-
-
-def _by_confidence(found: NDArray[np.int64], probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
-    return found[np.argsort(-probabilities.max(1)[found], kind="stable")]

@@ -24,7 +24,7 @@ _INK, _QUIET = "#010203", "#040506"
 _PAGE_COLORS = {_INK: "currentColor", "#222222": "currentColor", _QUIET: "var(--quiet)", "#6b6f76": "var(--quiet)"}
 """Colours that the page decides; all others stay, and can be read on light and dark ground."""
 _FIRST, _SECOND, _GOOD = "#3d7ea6", "#e07a3f", "#6a994e"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 10.0,
     "text.color": _INK,
@@ -106,7 +106,7 @@ def abstention(hits: NDArray[np.bool_], confidence: NDArray[np.floating]) -> str
         steady = share >= min(0.02, share[-1])  # the first few faces' accuracy jumps between 0 and 1
         axes.plot(share[steady], right[steady], color=_FIRST, lw=1.8)
         axes.plot(1, right[-1], "o", color=_FIRST, ms=5)
-        axes.annotate(f"all: {right[-1]:.1%}", (1, right[-1]), (-6, 6), textcoords="offset points", ha="right")
+        axes.annotate(f"all: {right[-1]:.1%}", (1, right[-1]), (-8, -16), textcoords="offset points", ha="right")
         axes.set(xlim=(0, 1.02), xlabel="coverage: share of the faces that are answered", ylabel="accuracy on these")
         axes.set_ylim(min(0.5, float(right[steady].min())), 1.01)
         _percent(axes, "xy")
@@ -138,4 +138,6 @@ def _svg(figure: Figure, name: str, about: str) -> str:
     for color, page in _PAGE_COLORS.items():
         text = text.replace(color, page)
     width, height = (72 * inches for inches in figure.get_size_inches())
-    return f'<svg role="img" aria-label="{escape(about)}" viewBox="0 0 {width:.1f} {height:.1f}"{text[text.index(">") :]}'
+    return (
+        f'<svg role="img" aria-label="{escape(about)}" viewBox="0 0 {width:.1f} {height:.1f}"{text[text.index(">") :]}'
+    )
