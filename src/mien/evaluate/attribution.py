@@ -79,8 +79,7 @@ class Attribution:
         the right only, or not at all, so their places are not centred on equal parts of the image.
         """
         down, across = (self._blend(places) for places in self.layer.shape)
-        enlarged: NDArray[np.float32] = down @ self.shares @ across.T  # (48, H) @ (N, H, W) @ (W, 48)
-        return enlarged
+        return np.asarray(down @ self.shares @ across.T, np.float32)  # (48, H) @ (N, H, W) @ (W, 48)
 
     def _blend(self, places: int) -> NDArray[np.float32]:
         """float32 (48, places): how much each place counts in each pixel; beyond the outer centres, only these do."""
