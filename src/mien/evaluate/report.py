@@ -118,6 +118,7 @@ class Report:
             "rivals": [rival for rival in self.rivals if isinstance(rival, Rival)],
             "missing_rivals": [rival for rival in self.rivals if isinstance(rival, Missing)],
             "again": _again(bundle),
+            "provenance": {"data": None, "versions": {}, "hardware": {}} | bundle.card.provenance,
             "sheet": report_faces.data_uri(report_faces.sheet(gallery.faces.images), "image/webp"),
             "page_data": gallery.to_dict() | lists,
         }
