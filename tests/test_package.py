@@ -74,5 +74,5 @@ def test_importing_loads_nothing_heavy_says_nothing_and_writes_nothing(tmp_path:
 def test_the_module_runs_as_the_command() -> None:
     ran = subprocess.run([sys.executable, "-m", "mien", "--help"], capture_output=True, text=True, check=False)
     assert ran.returncode == 0
-    for command in ("train", "evaluate", "predict", "show", "summary", "demo", "data"):
+    for command in ("train", "evaluate", "predict", "show", "report", "summary", "demo", "data"):
         assert command in ran.stdout

@@ -271,6 +271,7 @@ def test_a_base_install_predicts(tiny_run: Run, crops: list[Path]) -> None:
         (["summary", "toy"], "torch"),
         (["evaluate", "x.mien"], "sklearn"),
         (["show", "x.mien", "x.png", "--index", "0"], "matplotlib"),
+        (["report", "x.mien"], "torch"),
         (["demo"], "lightning"),
     ],
 )

@@ -164,6 +164,20 @@ def test_face_beside_its_bars(true: str | None, expected: str) -> None:
     assert bold == ([true] if true else [])
 
 
+def test_what_spoke_for_a_class_lies_over_the_face() -> None:
+    image = draw_faces(1).images[0]
+    share = np.zeros((48, 48))
+    share[10, 20] = 1.0
+    figure = plots.face_and_bars(image, np.full(7, 1 / 7), LABELS, None, "", (share, "a note"))
+    left, middle, right = figure.axes
+    assert len(left.images) == 1
+    face, veil = (np.asarray(shown.get_array()) for shown in middle.images)
+    assert np.array_equal(face, image)
+    assert np.flatnonzero(veil[..., 3]).tolist() == [10 * 48 + 20]
+    assert middle.get_xlabel() == "a note"
+    assert len(widths(right)) == 7
+
+
 def test_long_titles_wrap_and_stay_inside() -> None:
     title = "FER2013, PublicTest (the article's test): " + "MobileNet cut at block 12, fine-tuned in two phases, " * 3
     counts: Mapping[str, int] = dict.fromkeys(LABELS, 5)

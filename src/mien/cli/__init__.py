@@ -11,6 +11,7 @@ import typer
 
 from mien.cli import data as data_commands
 from mien.cli import judge as judge_commands
+from mien.cli import report as report_commands
 from mien.cli import train as train_commands
 from mien.cli.console import error_line
 from mien.errors import MienError
@@ -29,6 +30,7 @@ app.command()(train_commands.summary)
 app.command()(judge_commands.evaluate)
 app.command()(judge_commands.predict)
 app.command()(judge_commands.show)
+app.command()(report_commands.report)
 
 
 def main() -> None:

@@ -13,6 +13,10 @@ from mien.cli.data import load
 from mien.cli.train import AsJson, Data, print_agreement
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mien.model.bundle import Bundle
     from mien.predict import Face
 
 WHICH = "A shipped model's name (best, fast, tiny), a bundle, or the folder of a run."
@@ -113,12 +117,16 @@ def show(
     index: Annotated[int, typer.Option("--index", min=0, help="The face's number in the split, from 0.")],
     data: Data = None,
     split: Annotated[str, typer.Option("--split", help="PublicTest, PrivateTest, Training or test.")] = "PublicTest",
+    attribution: Annotated[
+        bool, typer.Option("--attribution", help="Also show what in the face speaks for the answer (Grad-CAM).")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show one face beside its seven bars, and print the percentages."""
     from mien.errors import DataError, require
 
-    require("matplotlib", "train")
+    for module in ("matplotlib", "torch") if attribution else ("matplotlib",):
+        require(module, "train")
     import numpy as np
 
     from mien.evaluate import plots
@@ -133,9 +141,20 @@ def show(
     face = predictor.faces(image[None])[0]
     title = f"{predictor.bundle.card.name}: {faces.name}, {split}, number {index}"
     bars = np.asarray(list(face.probabilities.values()))
-    plots.save(plots.face_and_bars(image, bars, predictor.labels, true, title), out)
+    spoke = explained(predictor.bundle, image, int(bars.argmax())) if attribution else None
+    plots.save(plots.face_and_bars(image, bars, predictor.labels, true, title, spoke), out)
     if as_json:
         print_json({"split": split, "index": index, "true": true, **face.to_dict()})
         return
     console.print(f"true: {true or 'not known'}", markup=False)
     print_percentages(face)
+
+
+def explained(bundle: Bundle, image: NDArray[np.uint8], label: int) -> tuple[NDArray[np.float32], str]:
+    """What in a face, uint8 (48, 48), speaks for a class: float32 (48, 48), 0 to 1, and a note on how it was found."""
+    import numpy as np
+
+    from mien.evaluate.attribution import grad_cam
+
+    found = grad_cam(bundle, image[None], np.array([label]), bundle.card.heads[-1])
+    return found.enlarged()[0], f"for {bundle.card.labels[label]}: {found.layer.note}"

@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -150,20 +151,26 @@ def history(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
         raise ValueError("there is no epoch to plot")
     figure = _figure(11, 4.8)
     loss, accuracy = figure.subplots(1, 2)
-    best = max(rows, key=lambda row: row["val_accuracy"])
     for axes, key in ((loss, "loss"), (accuracy, "accuracy")):
-        _curves(axes, rows, key)
-        axes.plot(best["epoch"], best[f"val_{key}"], "o", ms=8, mfc="none", mec="#222222", mew=1.4, label=_best(best))
-        _phases(axes, rows)
-        _drops(axes, rows)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(key)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _plain(axes)
+        history_panel(axes, rows, key)
     figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    accuracy.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     _head(figure, title)
     return figure
+
+
+def history_panel(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str) -> None:
+    """One panel of :func:`history`: its ``key`` is ``loss`` or ``accuracy``."""
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    _curves(axes, rows, key)
+    axes.plot(best["epoch"], best[f"val_{key}"], "o", ms=8, mfc="none", mec="#222222", mew=1.4, label=_best(best))
+    _phases(axes, rows)
+    _drops(axes, rows)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(key)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if key == "accuracy":
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    _plain(axes)
 
 
 def per_class_table(per_class: Mapping[str, ClassFigures], title: str) -> Figure:
@@ -184,7 +191,12 @@ def per_class_table(per_class: Mapping[str, ClassFigures], title: str) -> Figure
 
 
 def face_and_bars(
-    image: NDArray[np.uint8], probabilities: NDArray[np.floating], names: Sequence[str], true: str | None, title: str
+    image: NDArray[np.uint8],
+    probabilities: NDArray[np.floating],
+    names: Sequence[str],
+    true: str | None,
+    title: str,
+    spoke: tuple[NDArray[np.floating], str] | None = None,
 ) -> Figure:
     """A face beside the bars of its class probabilities, the predicted and the true class marked.
 
@@ -194,9 +206,15 @@ def face_and_bars(
         names: the C classes' names.
         true: the true class's name, or None where it is not known.
         title: the figure's title.
+        spoke: how much each pixel spoke for the predicted class, float (48, 48), 0 to 1, and a note on that; it becomes
+            a second picture of the face.
     """
-    figure = _figure(8.4, 3.8)
-    left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.45))
+    figure = _figure(8.4 if spoke is None else 11.6, 3.8)
+    left, *middle, right = figure.subplots(
+        1, 2 if spoke is None else 3, width_ratios=[1.0] * (1 + bool(spoke)) + [1.45]
+    )
+    if spoke is not None:
+        _overlay(middle[0], image, *spoke)
     _bare(left)
     _show_face(left, image)
     predicted = names[int(np.argmax(probabilities))]
@@ -286,6 +304,16 @@ def _name_columns(axes: Axes, names: Sequence[str]) -> None:
 
 def _show_face(axes: Axes, image: NDArray[np.uint8]) -> None:
     axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def _overlay(axes: Axes, image: NDArray[np.uint8], share: NDArray[np.floating], note: str) -> None:
+    """The face under an orange veil, the denser the larger the share, with a note below."""
+    _bare(axes)
+    _show_face(axes, image)
+    veil = np.empty((*share.shape, 4))
+    veil[..., :3], veil[..., 3] = to_rgb("#ff6000"), 0.72 * share
+    axes.imshow(veil, interpolation="nearest")
+    axes.set_xlabel(fill(note, 46), fontsize=9)
 
 
 def _bare(axes: Axes) -> None:

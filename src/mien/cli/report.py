@@ -1,0 +1,47 @@
+"""``mien report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.cli.console import console, print_json, print_table, stderr
+from mien.cli.data import load
+from mien.cli.judge import WHICH
+from mien.cli.train import AsJson, Data
+
+
+def report(
+    model: Annotated[Path, typer.Argument(metavar="[MODEL]", help=WHICH)] = Path("best"),
+    data: Data = None,
+    out: Annotated[Path, typer.Option("--out", metavar="REPORT.html", help="The page.")] = Path("report.html"),
+    compare: Annotated[
+        list[str] | None, typer.Option("--compare", metavar="MODEL", help="Another model beside it; may be repeated.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Whose faces are shown; without it, PublicTest's.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML page that says how good a model is, on which faces it fails, and how to get it again."""
+    from mien.errors import require
+
+    for module in ("torch", "jinja2", "sklearn", "matplotlib"):
+        require(module, "train")
+    from mien.evaluate.report import make_report
+
+    found = make_report(model, load(data), split, compare or [])
+    path = found.write(out)
+    for note in found.notes:
+        stderr.print(note, style="yellow", markup=False)
+    if as_json:
+        print_json({"report": str(path), "bytes": path.stat().st_size} | found.to_dict())
+        return
+    rows = []
+    for name, one in found.model.shown.items():
+        low, high = one.accuracy or (one.evaluation.accuracy, one.evaluation.accuracy)
+        rows.append([name, f"{len(one.hits):,}", f"{one.evaluation.accuracy:.2%}", f"{low:.2%} to {high:.2%}"])
+    print_table(found.model.bundle.card.name, ["split", "faces", "accuracy", "95 % interval"], rows)
+    console.print(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB), with the faces of {found.split}", markup=False)
