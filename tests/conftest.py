@@ -75,7 +75,7 @@ def some_faces() -> Faces:
 
 
 TINY: dict[str, Any] = {
-    "name": "tiny",
+    "name": "short",
     "summary": "Two short phases of a small MobileNet, for tests.",
     "network": {"name": "mobilenet", "cut": 3},
     "batch_size": 32,

@@ -15,15 +15,16 @@ from mien.errors import ModelError
 from mien.evaluate.attribution import Attribution, Layer, choose_layer, grad_cam, load_network, network_cam
 from mien.model.bundle import Bundle, Card, load_bundle
 from mien.model.graph import build_graph
-from mien.model.mobilenet import MobileNet
+from mien.model.mobilenet import MobileNet, Pooling
 from mien.model.networks import Network, build
 from mien.model.preprocess import prepare
-from mien.model.spec import CnnSpec, Head, MobileNetSpec, NetworkSpec
+from mien.model.spec import CnnSpec, CompactSpec, Head, MobileNetSpec, NetworkSpec
 
 if TYPE_CHECKING:
     from mien.train import Run
 
 SPECS: list[NetworkSpec] = [CnnSpec(), MobileNetSpec(cut=4, votes=True), MobileNetSpec(cut=3, channels=3)]
+SPECS += [CompactSpec(depth=(1, 1), width=16, votes=True)]
 
 
 def untrained(spec: NetworkSpec, seed: int = 0) -> Bundle:
@@ -41,7 +42,7 @@ def after(network: Network, layer: str, kept: Tensor) -> Tensor:
     x = kept.clone()
     for name in names[names.index(layer) + 1 :]:
         x = network.features.get_submodule(name)(x)
-    x = x.mean((2, 3)) if isinstance(network, MobileNet) else x
+    x = x.mean((2, 3)) if isinstance(network, Pooling) else x
     second = getattr(network, "votes", None)
     return torch.cat([network.head(x), *([second(x)] if second else [])], 1)
 
@@ -108,6 +109,7 @@ def test_a_network_made_by_hand() -> None:
         (MobileNetSpec(stem_stride=1), Layer("conv_pw_12", (3, 3), (3, 3), 15, 16)),
         (MobileNetSpec(cut=3, channels=3), Layer("conv_pw_3", (12, 12), (12, 12), 3, 4)),
         (CnnSpec(), Layer("relu3", (8, 8), (8, 8), 8.5, 4)),
+        (CompactSpec(), Layer("last", (6, 6), (6, 6), 7, 8)),
     ],
 )
 def test_the_layer_is_the_last_that_can_say_where(spec: NetworkSpec, layer: Layer) -> None:
@@ -156,7 +158,7 @@ def test_shares_and_sizes() -> None:
     assert not large[1].any()
 
 
-@pytest.mark.parametrize("spec", [MobileNetSpec(), MobileNetSpec(stem_stride=1), CnnSpec()], ids=str)
+@pytest.mark.parametrize("spec", [MobileNetSpec(), MobileNetSpec(stem_stride=1), CompactSpec(), CnnSpec()], ids=str)
 def test_places_stand_where_their_receptive_fields_are_centred(spec: NetworkSpec) -> None:
     """In a larger image, the pixels that a place hangs on end equally far from its centre on all sides."""
     network = build(spec).eval()

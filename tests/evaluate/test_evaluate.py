@@ -111,7 +111,7 @@ def test_the_contract_of_the_json(bundle: Bundle, planted: Faces) -> None:
         "confusion", "ferplus", "seconds",
     }  # fmt: skip
     assert figures["model"] == {
-        "name": "tiny",
+        "name": "short",
         "sha256": bundle.sha256,
         "parameters": sum(array.size for array in bundle.weights.values()),
     }

@@ -252,7 +252,7 @@ def test_divergence_in_the_first_epoch_is_one_line_and_exit_code_3(
     ran = mien("train", recipe, "--data", drawn_csv, "--out", tmp_path / "run", "--device", "cpu")
     assert (ran.code, ran.out) == (3, "")
     assert ran.err.count("\n") == 1
-    assert ran.err.startswith("error: tiny: the loss became ")
+    assert ran.err.startswith("error: short: the loss became ")
     assert "no epoch had ended" in ran.err
     assert "Lower the learning rate" in ran.err
     assert not (tmp_path / "run" / "best.mien").exists()

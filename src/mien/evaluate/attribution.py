@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from mien.data.faces import SIDE
 from mien.errors import ModelError
 from mien.model.bundle import Bundle
+from mien.model.compact import NormBounded
 from mien.model.mobilenet import ConvNorm
 from mien.model.networks import Network, build
 from mien.model.preprocess import prepare
@@ -175,7 +176,7 @@ def choose_layer(network: Network) -> Layer:
         for name, module in network.features.named_children():
             x = module(x)
             start, step = _after(module, start, step)
-            if x.ndim == 4 and isinstance(module, ConvNorm | nn.ReLU | nn.MaxPool2d):
+            if x.ndim == 4 and isinstance(module, ConvNorm | NormBounded | nn.ReLU | nn.MaxPool2d):
                 found.append((name, (x.shape[2], x.shape[3]), start, step))
     good = [one for one in found if min(one[1]) >= LEAST]
     if not good:
@@ -186,6 +187,10 @@ def choose_layer(network: Network) -> Layer:
 
 def _after(module: nn.Module, start: float, step: float) -> tuple[float, float]:
     """Where the first place's receptive field is centred after a module, and how far apart centres then are."""
+    if isinstance(module, nn.Sequential):
+        for part in module:
+            start, step = _after(part, start, step)
+        return start, step
     if isinstance(module, ConvNorm):
         kernel, stride, padding = module.weight.shape[-1], module.stride, module.padding
     elif isinstance(module, nn.Conv2d):
