@@ -114,7 +114,7 @@ def join_votes(faces: Faces, found: Votes) -> Faces:
 
 
 def _is_cut(faces: Faces, found: Votes) -> bool:
-    """Whether rows are missing from the end of a split: numbers from 0 on then are just as well those of another set."""
+    """Whether a split lacks rows at its end: numbers from 0 on are then just as well those of another set."""
     counted = np.array_equal(faces.row, np.arange(len(faces))) and not faces.skipped
     return counted and bool(np.isin(found.usage[len(faces) :], faces.usage).any())
 

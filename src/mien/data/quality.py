@@ -89,6 +89,10 @@ class Copies:
     near_blank: NDArray[np.bool_]
     pairs: Pairs
 
+    def seen_in(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """bool (N,): faces that are among the masked ones, or have an identical or near duplicate there."""
+        return np.isin(self.near, self.near[rows])
+
     @property
     def near_groups(self) -> NDArray[np.bool_]:
         """bool (N,): faces of a group of near duplicates, one that holds at least two different images."""
@@ -110,14 +114,15 @@ class Quality:
         return [finding for finding in self.findings if finding.kind == kind]
 
 
-def check_faces(faces: Faces, by_model: Sequence[Suspect] | None = None) -> Quality:
+def check_faces(faces: Faces, by_model: Sequence[Suspect] | None = None, copies: Copies | None = None) -> Quality:
     """Look for everything that pixels, labels and votes can tell.
 
     Args:
         faces: the set.
         by_model: suspect labels by a model (:func:`mien.data.suspects.by_model`); None where none was asked.
+        copies: what :func:`find_copies` gave, where that is known already.
     """
-    copies = find_copies(faces.images)
+    copies = copies or find_copies(faces.images)
     voted = by_votes(faces) if _has_votes(faces) else None
     suspects = {name: found for name, found in (("votes", voted), ("model", by_model)) if found is not None}
     found = [

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.faces import Faces
-from mien.data.ferplus import DROPPED, SEEN, distribution_targets, majority_targets
+from mien.data.faces import UNLABELLED, Faces, Usage
+from mien.data.ferplus import (
+    DROPPED,
+    SEEN,
+    Votes,
+    distribution_targets,
+    join_votes,
+    majority_targets,
+    read_votes,
+    summarize_votes,
+    write_targets,
+)
+from mien.data.writers import Layout, convert_faces
 from mien.emotions import FERPLUS_OF_EMOTION, LABELS
 from mien.errors import DataError
 from mien.evaluate.metrics import TINY, confusion, per_class
+from mien.model.bundle import Bundle, load_bundle
+from mien.model.session import Session
 
 CONTEMPT = SEEN.index("contempt")
 """The one of FER+'s classes that FER2013 does not have."""
@@ -77,3 +91,70 @@ def _cross_entropy(eight: NDArray[np.float64], targets: NDArray[np.float64]) -> 
 
 def _mean(values: NDArray[Any]) -> float | None:
     return float(values.mean()) if len(values) else None
+
+
+def run_ferplus(
+    faces: Faces,
+    *,
+    votes: str | Path | None = None,
+    out: str | Path | None = None,
+    targets: str | Path | None = None,
+    model: str | Path | None = None,
+) -> dict[str, Any]:
+    """Join FER+ to a set, count it, write it, and judge a model on the test splits.
+
+    Args:
+        faces: the set.
+        votes: ``fer2013new.csv``; without it, the votes that the set has.
+        out: a ``.parquet`` for the faces with their votes; no other layout has room for them.
+        targets: a CSV for both targets (:func:`mien.data.ferplus.write_targets`).
+        model: a bundle, its file or a run folder, judged on PublicTest and PrivateTest.
+
+    Returns:
+        ``name``, ``joined`` (what the check of the order saw), ``splits`` (:func:`mien.data.ferplus.summarize_votes`),
+        ``model`` and ``files``, ready for JSON.
+
+    Raises:
+        MienError: where a file cannot be read or written, the order of the rows differs, or there are no votes.
+    """
+    if out is not None and Path(out).suffix.lower() != ".parquet":
+        raise DataError("votes are kept in parquet only", out, "Name a .parquet; --targets writes a CSV of targets.")
+    bundle = None if model is None else load_bundle(model)
+    joined = None
+    if votes is not None:
+        found = read_votes(votes)
+        faces = join_votes(faces, found)
+        joined = _joined(faces, found)
+    if faces.votes is None:
+        raise DataError("it has no FER+ votes", faces.name, "Name Microsoft's fer2013new.csv with --votes.")
+    figures: dict[str, Any] = {"name": faces.name, "joined": joined, "splits": summarize_votes(faces)}
+    figures["model"] = None if bundle is None else _judge(bundle, faces)
+    if targets is not None:
+        write_targets(faces, targets)
+    if out is not None:
+        convert_faces(faces, out, Layout.PARQUET)
+    return figures | {"files": [str(path) for path in (targets, out) if path is not None]}
+
+
+def _joined(faces: Faces, found: Votes) -> dict[str, Any]:
+    majority, clear = faces.majority()
+    clear &= faces.emotion != UNLABELLED
+    return {
+        "rows": len(faces),
+        "unnamed": int((~found.named[faces.row]).sum()),
+        "clear": int(clear.sum()),
+        "agreement": _mean((majority == faces.emotion)[clear]) or 0.0,
+    }
+
+
+def _judge(bundle: Bundle, faces: Faces) -> dict[str, Any]:
+    """A model's figures on FER+, by the head that says what people see where it has one, a split at a time."""
+    if bundle.card.labels != LABELS:
+        raise DataError(f"the model's classes are not the seven emotions: {', '.join(bundle.card.labels)}", bundle.path)
+    head, session = bundle.card.heads[-1], Session(bundle)
+    splits = {}
+    for name in faces.splits():
+        if name != Usage.TRAINING:
+            part = faces.select(name)
+            splits[name] = ferplus_figures(session.probabilities(part.images)[head], part)
+    return {"name": bundle.card.name, "sha256": bundle.sha256, "head": str(head), "splits": splits}
