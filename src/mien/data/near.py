@@ -3,11 +3,11 @@
 Two steps, so that time grows with the number of faces and not with its square:
 
 1. **Candidates by locality-sensitive hashing** (Charikar, "Similarity estimation techniques from rounding algorithms",
-   2002). A face's descriptor is what its middle 42x42 pixels look like in 14x14 cells, in 24 whitened principal
-   components. Each of 12 tables hashes it to the signs of floor(log2 N) random projections, so that a bucket holds
-   about as many faces in a large set as in a small one. Every face looks itself up as it is and mirrored, moved by -2,
-   0 and 2 pixels each way; those that share a bucket and whose descriptors have a cosine of at least 0.85 are
-   candidates.
+   2002). A face's descriptor is what its middle 42x42 pixels look like in 14x14 cells, in the 24 lowest frequencies of
+   a cosine transform. Each of 12 tables hashes it to the signs of floor(log2 N) random projections less their medians,
+   so that a bucket holds about as many faces in a large set as in a small one. Every face looks itself up as it is and
+   mirrored, moved by -2, 0 and 2 pixels each way; those that share a bucket and whose descriptors have a cosine of at
+   least 0.9 are candidates.
 2. **Comparison that allows for a shift.** The middle 40x40 pixels of one slide over the other, up to 4 pixels each way;
    the similarity is the highest correlation coefficient of their gray levels, which no change of brightness or contrast
    alters (but for what it clips).
@@ -36,7 +36,7 @@ SIMILAR = 0.94
 _SHIFTS = (-2, 0, 2)
 _CELL, _CELLS, _MARGIN = 3, 14, 4
 _COMPONENTS, _TABLES, _BITS = 24, 12, 24
-_COSINE = 0.85
+_COSINE = 0.9
 _BUCKET = 64
 _PARTNERS = 16
 _BLOCK = 2048
@@ -107,8 +107,10 @@ class _Index:
     def __init__(self, images: NDArray[np.uint8]) -> None:
         rng = np.random.default_rng(0)
         self.bits = int(np.clip(np.log2(len(images)), 1, _BITS))
-        self._basis = _basis(images[:: -(-len(images) // _SAMPLE)])
+        self._basis = _basis()
         self._planes = rng.standard_normal((_COMPONENTS, _TABLES * self.bits)).astype(np.float32)
+        sample = self.describe(_blur(images[:: -(-len(images) // _SAMPLE)]))
+        self._middle = np.median(sample @ self._planes, axis=0).astype(np.float32)
         parts = [self.describe(_blur(images[start : start + _BLOCK])) for start in range(0, len(images), _BLOCK)]
         self.vectors = np.concatenate(parts)  # (N, 24)
         codes = np.concatenate([self.hash(part) for part in parts])  # (N, 12)
@@ -125,9 +127,10 @@ class _Index:
 
     def hash(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
         """int32 (n, 12): each table's hash."""
-        signs = (vectors @ self._planes > 0).reshape(len(vectors), _TABLES, self.bits)
+        signs = (vectors @ self._planes > self._middle).reshape(len(vectors), _TABLES, self.bits)
         weights = (1 << np.arange(self.bits)).astype(np.float32)  # exact in float32 up to 24 bits
-        return (signs @ weights).astype(np.int32)
+        codes: NDArray[np.int32] = (signs @ weights).astype(np.int32)
+        return codes
 
     def lookup(
         self, first: int, vectors: NDArray[np.float32], table: int, codes: NDArray[np.int32]
@@ -139,7 +142,8 @@ class _Index:
         start = self.starts[table, codes]
         count = self.starts[table, codes + 1] - start
         surplus = np.maximum(count - _BUCKET, 0)
-        start = start + np.arange(first, first + len(codes)) * 7919 % (surplus + 1)
+        full = np.flatnonzero(surplus)
+        start[full] += (full + first) * 7919 % (surplus[full] + 1)
         count = np.minimum(count, _BUCKET)
         query = np.repeat(np.arange(len(codes)), count)
         place = np.arange(len(query)) + np.repeat(start - np.cumsum(count) + count, count)
@@ -202,18 +206,18 @@ def _cells(blurred: NDArray[np.uint8], right: int, down: int, mirror: bool) -> N
     return rows
 
 
-def _basis(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """float32 (196, 24): the first principal components of cells, each divided by its deviation.
+def _basis() -> NDArray[np.float32]:
+    """float32 (196, 24): the lowest frequencies of a cosine transform of the cells but the mean, times the frequency.
 
-    The mean face is left out first: it is in every face, and would make the same sign of every projection on it.
+    Amplitudes in photos fall about as 1 / frequency, so that all 24 then weigh about the same. The basis is fixed: one
+    fitted to the faces would leave out what they share, and so miss the copies where a set is mostly copies.
     """
-    rows = _unit(_cells(_blur(images), 0, 0, False))
-    mean = _unit(rows.mean(0, keepdims=True))  # (1, 196)
-    rows -= (rows @ mean.T) * mean
-    values, vectors = np.linalg.eigh(rows.T @ rows / len(rows))
-    values, vectors = values[::-1][:_COMPONENTS], vectors[:, ::-1][:, :_COMPONENTS]
-    basis: NDArray[np.float32] = vectors / np.sqrt(np.maximum(values, 1e-3 * max(float(values[0]), 1e-6)))
-    return basis.astype(np.float32)
+    steps = np.arange(_CELLS)
+    waves = np.cos(np.pi * np.outer(steps, steps + 0.5) / _CELLS)  # (frequency, place)
+    pairs = [(down, right) for down in range(_CELLS) for right in range(_CELLS) if down + right]
+    pairs = sorted(pairs, key=lambda pair: (np.hypot(*pair), pair))[:_COMPONENTS]
+    columns = [np.hypot(*pair) * _unit(np.outer(waves[pair[0]], waves[pair[1]]).reshape(1, -1))[0] for pair in pairs]
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -139,7 +139,7 @@ def find_copies(images: NDArray[np.uint8]) -> Copies:
     """Find identical, nearly identical and blank images, uint8 (N, 48, 48)."""
     low, high = images.min(axis=(1, 2)), images.max(axis=(1, 2))
     constant = low == high
-    blank = np.array([float(image.std()) < BLANK for image in images], dtype=bool)
+    blank = _deviation(images) < BLANK
     first = first_copies(images)
     apart = np.flatnonzero((first == np.arange(len(images))) & ~blank)
     pairs = near_pairs(images[apart])
@@ -149,6 +149,13 @@ def find_copies(images: NDArray[np.uint8]) -> Copies:
         len(images), np.concatenate([numbers, pairs.first]), np.concatenate([first, pairs.second]).astype(np.int64)
     )
     return Copies(first, near, constant, blank & ~constant, pairs)
+
+
+def _deviation(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """float32 (N,): the standard deviation of each image's gray levels."""
+    blocks = (images[start : start + 1024] for start in range(0, len(images), 1024))
+    parts = [block.std(axis=(1, 2), dtype=np.float32) for block in blocks]
+    return np.concatenate([*parts, np.empty(0, np.float32)])
 
 
 def _has_votes(faces: Faces) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -34,8 +35,10 @@ def sheet(quality: Quality, kind: Kind) -> Figure | None:
     if not found or kind not in _TITLES:
         return None
     cells = _grouped(quality, found) if kind in _GROUPED else _cells(found, kind)
+    if not cells:
+        return None
     count = len({finding.face for finding in found})
-    return _draw(quality.faces, cells, f"{_TITLES[kind]}\n{quality.faces.name}: {count:,} faces in all")
+    return _draw(quality.faces, cells, f"{_TITLES[kind]}\n{quality.faces.name}, faces in all: {count:,}")
 
 
 def _grouped(quality: Quality, found: Sequence[Finding]) -> list[list[tuple[int, str]]]:
@@ -56,8 +59,11 @@ def _varied(faces: Faces, group: list[int]) -> list[int]:
 
 
 def _cells(found: Sequence[Finding], kind: Kind) -> list[list[tuple[int, str]]]:
+    """The worst first, pairs side by side; of suspects by votes and by a model in turn."""
     rising = kind is Kind.NEAR_DUPLICATE
     ranked = sorted(found, key=lambda one: (one.score or 0.0) * (1 if rising else -1))
+    if kind is Kind.SUSPECT:
+        ranked = _in_turn(ranked)
     flat: list[tuple[int, str]] = []
     shown: set[frozenset[int]] = set()
     for one in ranked:
@@ -68,6 +74,13 @@ def _cells(found: Sequence[Finding], kind: Kind) -> list[list[tuple[int, str]]]:
         if len(flat) >= COLUMNS * ROWS:
             break
     return [flat[start : start + COLUMNS] for start in range(0, min(len(flat), COLUMNS * ROWS), COLUMNS)]
+
+
+def _in_turn(ranked: Sequence[Finding]) -> list[Finding]:
+    sources: dict[str, list[Finding]] = {}
+    for one in ranked:
+        sources.setdefault(one.note.rpartition(" by ")[2], []).append(one)
+    return [one for row in zip_longest(*sources.values()) for one in row if one is not None]
 
 
 def _remark(finding: Finding, kind: Kind) -> str:
@@ -82,9 +95,8 @@ def _remark(finding: Finding, kind: Kind) -> str:
 
 
 def _draw(faces: Faces, cells: Sequence[Sequence[tuple[int, str]]], title: str) -> Figure:
-    columns = max(len(row) for row in cells) if cells else 1
-    figure = Figure(figsize=(max(5.5, 1.45 * columns), 1.95 * max(1, len(cells)) + 0.9), layout="constrained")
-    grid = figure.subplots(max(1, len(cells)), columns, squeeze=False)
+    figure = Figure(figsize=(1.45 * COLUMNS, 1.9 * len(cells) + 0.7), layout="constrained")
+    grid = figure.subplots(len(cells), COLUMNS, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for row, line in zip(cells, grid, strict=False):
