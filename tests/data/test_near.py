@@ -68,6 +68,13 @@ def test_one_scene_many_times_is_still_one_chain_of_pairs() -> None:
     assert (pairs.first < pairs.second).all()
 
 
+@pytest.mark.parametrize("change", CHANGES)
+def test_two_faces_that_are_all_there_is_are_compared(change: str) -> None:
+    one = textures(1, seed=10)[0]
+    pairs = near_pairs(np.stack([one, CHANGES[change](one, np.random.default_rng(1))]))
+    assert (pairs.first.tolist(), pairs.second.tolist()) == ([0], [1])
+
+
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_few_images_have_no_pairs(n: int) -> None:
     assert len(near_pairs(textures(2, seed=9)[:n]).first) == 0

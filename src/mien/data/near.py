@@ -4,10 +4,10 @@ Two steps, so that time grows with the number of faces and not with its square:
 
 1. **Candidates by locality-sensitive hashing** (Charikar, "Similarity estimation techniques from rounding algorithms",
    2002). A face's descriptor is what its middle 42x42 pixels look like in 14x14 cells, in the 24 lowest frequencies of
-   a cosine transform. Each of 12 tables hashes it to the signs of floor(log2 N) random projections less their medians,
-   so that a bucket holds about as many faces in a large set as in a small one. Every face looks itself up as it is and
-   mirrored, moved by -2, 0 and 2 pixels each way; those that share a bucket and whose descriptors have a cosine of at
-   least 0.9 are candidates.
+   a cosine transform. Each of 12 tables hashes it to the signs of floor(log2 N) + 2 random projections less their
+   medians, so that a bucket holds about as many faces in a large set as in a small one. Every face looks itself up as
+   it is and mirrored, moved by -2, 0 and 2 pixels each way; those that share a bucket and whose descriptors have a
+   cosine of at least 0.9 are candidates.
 2. **Comparison that allows for a shift.** The middle 40x40 pixels of one slide over the other, up to 4 pixels each way;
    the similarity is the highest correlation coefficient of their gray levels, which no change of brightness or contrast
    alters (but for what it clips).
@@ -55,7 +55,7 @@ class Pairs(NamedTuple):
 def near_pairs(images: NDArray[np.uint8], threshold: float = SIMILAR) -> Pairs:
     """Find pairs of near duplicates.
 
-    The same images give the same pairs. Memory beside the images is about 300 bytes an image; a face has at most 16
+    The same images give the same pairs. Memory beside the images is under 1 kB an image; a face has at most 16
     candidates in each direction, the most alike, so that a set of very many equal scenes is still done in linear time.
 
     Args:
@@ -106,7 +106,7 @@ class _Index:
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
         rng = np.random.default_rng(0)
-        self.bits = int(np.clip(np.log2(len(images)), 1, _BITS))
+        self.bits = int(np.clip(np.log2(len(images)) + 2, 1, _BITS))
         self._basis = _basis()
         self._planes = rng.standard_normal((_COMPONENTS, _TABLES * self.bits)).astype(np.float32)
         sample = self.describe(_blur(images[:: -(-len(images) // _SAMPLE)]))
@@ -116,7 +116,7 @@ class _Index:
         codes = np.concatenate([self.hash(part) for part in parts])  # (N, 12)
         self.order = np.argsort(codes, axis=0, kind="stable").T.astype(np.int32)  # (12, N)
         ends = [np.cumsum(np.bincount(column, minlength=1 << self.bits)) for column in codes.T]
-        self.starts = np.pad(np.stack(ends), ((0, 0), (1, 0)))  # (12, 2**bits + 1)
+        self.starts = np.pad(np.stack(ends), ((0, 0), (1, 0))).astype(np.int32)  # (12, 2**bits + 1)
 
     def describe(
         self, blurred: NDArray[np.uint8], right: int = 0, down: int = 0, mirror: bool = False
