@@ -10,7 +10,8 @@ Two steps, so that time grows with the number of faces and not with its square:
    cosine of at least 0.9 are candidates.
 2. **Comparison that allows for a shift.** The middle 40x40 pixels of one slide over the other, up to 4 pixels each way;
    the similarity is the highest correlation coefficient of their gray levels, which no change of brightness or contrast
-   alters (but for what it clips).
+   alters (but for what it clips). Candidates that fall short by more than 0.12 at half the resolution are not compared
+   any further; this loses about 1 in 500 near duplicates.
 
 The threshold of 0.94 was chosen by looking at pairs of FER2013: of 40 pairs between 0.940 and 0.945 all showed the same
 photo (other crops, encodings, contrasts and watermarks), between 0.92 and 0.93 37 of 40, between 0.90 and 0.91 30 of
@@ -38,7 +39,8 @@ _CELL, _CELLS, _MARGIN = 3, 14, 4
 _COMPONENTS, _TABLES, _BITS = 24, 12, 24
 _COSINE = 0.9
 _BUCKET = 64
-_PARTNERS = 16
+_PARTNERS = 8
+_SLACK = 0.12
 _BLOCK = 2048
 _SAMPLE = 4096
 
@@ -55,7 +57,7 @@ class Pairs(NamedTuple):
 def near_pairs(images: NDArray[np.uint8], threshold: float = SIMILAR) -> Pairs:
     """Find pairs of near duplicates.
 
-    The same images give the same pairs. Memory beside the images is under 1 kB an image; a face has at most 16
+    The same images give the same pairs. Memory beside the images is under 1 kB an image; a face has at most 8
     candidates in each direction, the most alike, so that a set of very many equal scenes is still done in linear time.
 
     Args:
@@ -70,14 +72,18 @@ def near_pairs(images: NDArray[np.uint8], threshold: float = SIMILAR) -> Pairs:
         return _pairs(np.empty((0, 3), np.int64), np.empty(0, np.float32))
     found = np.concatenate(list(_candidates(images)))  # (C, 3)
     found = np.unique(found, axis=0)
-    similarity = _similarities(images, found)
+    similarity = _similarities(images, found, threshold)
     keep = similarity >= threshold
     return _pairs(found[keep], similarity[keep])
 
 
 def similarity(one: NDArray[np.uint8], other: NDArray[np.uint8], mirrored: bool = False) -> float:
-    """How alike two faces uint8 (48, 48) are, -1 to 1: the best correlation over shifts of up to 4 pixels each way."""
-    middle = other[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+    """How alike two faces are, -1 to 1: the best correlation over shifts of up to a twelfth of the side each way.
+
+    Both are uint8 (48, 48), shifted by up to 4 pixels, or both smaller squares.
+    """
+    margin = len(one) // 12
+    middle = other[margin:-margin, margin:-margin]
     middle = np.ascontiguousarray(middle[:, ::-1] if mirrored else middle)
     return float(cv2.matchTemplate(np.ascontiguousarray(one), middle, cv2.TM_CCOEFF_NORMED).max())
 
@@ -92,13 +98,28 @@ def _pairs(found: NDArray[np.int64], similarity: NDArray[np.float32]) -> Pairs:
     return Pairs(found[:, 0], found[:, 1], found[:, 2] == 1, similarity[fresh])
 
 
-def _similarities(images: NDArray[np.uint8], found: NDArray[np.int64]) -> NDArray[np.float32]:
+def _similarities(images: NDArray[np.uint8], found: NDArray[np.int64], threshold: float) -> NDArray[np.float32]:
+    """float32 (C,), lower than the threshold for those that half the resolution has ruled out."""
+    small = [_halve(images[start : start + _BLOCK]) for start in range(0, len(images), _BLOCK)]
+    half = np.concatenate(small)  # (N, 24, 24)
+
     def some(part: NDArray[np.int64]) -> list[float]:
-        return [similarity(images[i], images[j], bool(mirrored)) for i, j, mirrored in part.tolist()]
+        values = []
+        for i, j, mirrored in part.tolist():
+            coarse = similarity(half[i], half[j], bool(mirrored))
+            values.append(coarse - 1 if coarse < threshold - _SLACK else similarity(images[i], images[j], mirrored))
+        return values
 
     parts = np.array_split(found, max(1, len(found) // 512))
     with ThreadPoolExecutor() as pool:
         return np.array([value for part in pool.map(some, parts) for value in part], np.float32)
+
+
+def _halve(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 (n, 24, 24): the means of 2x2 pixels."""
+    tall = np.ascontiguousarray(images).reshape(-1, SIDE)
+    half = cv2.resize(tall, (SIDE // 2, len(tall) // 2), interpolation=cv2.INTER_AREA)
+    return cast("NDArray[np.uint8]", half.reshape(-1, SIDE // 2, SIDE // 2))
 
 
 class _Index:
@@ -180,7 +201,7 @@ def _lookups(index: _Index, first: int, blurred: NDArray[np.uint8], mirror: bool
 def _most_alike(
     keys: NDArray[np.int64], cosines: NDArray[np.float32], n: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Each query's most alike faces, at most 16; a key is query * n + face and may stand there several times."""
+    """Each query's most alike faces, at most 8; a key is query * n + face and may stand there several times."""
     order = np.lexsort((-cosines, keys))
     keys, unique = np.unique(keys[order], return_index=True)
     cosines = cosines[order][unique]
