@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mien.cli.checked import print_check, print_ferplus
 from mien.cli.console import console, print_json, print_table, stderr
 from mien.errors import DataError
 
@@ -28,6 +29,9 @@ class LayoutName(StrEnum):
     FOLDER = "folder"
     PARQUET = "parquet"
 
+
+DROPS = "duplicates, leaked, leaked-training, conflicting, constant, near-blank, near, suspect or not-a-face"
+"""The kinds of ``--drop``, named here so that --help loads nothing heavy; :class:`mien.data.clean.Drop` says more."""
 
 Source = Annotated[
     Path | None, typer.Argument(metavar="D", help="A file or folder of faces; without it, the one in MIEN_DATA.")
@@ -124,6 +128,65 @@ def _data_and_out(paths: list[Path]) -> tuple[Path | None, Path]:
     if len(paths) > 2:
         raise DataError(f"at most a data set and a place to write are wanted, not {len(paths)} paths")
     return (paths[0] if len(paths) == 2 else None), paths[-1]
+
+
+@app.command()
+def check(
+    source: Source = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", metavar="MODEL", help="Also look for labels that this model doubts.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Also write JSON, a CSV with a row a finding, pictures.")
+    ] = None,
+    clean: Annotated[
+        Path | None, typer.Option("--clean", metavar="OUT", help="Write the faces without what --drop names.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option("--drop", metavar="KIND", help=f"What --clean leaves out: {DROPS}.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Look for what is wrong: copies, leaks, contradictions, blanks, suspect labels, wrong sizes, bad rows."""
+    from mien.doctor import run_check
+
+    figures = run_check(load(source, skip_bad=True), model=model, out=out, clean=clean, drop=drop or [])[1]
+    if as_json:
+        print_json(figures)
+        return
+    print_check(figures)
+    for path in figures.get("files", []):
+        stderr.print(f"wrote {path}", markup=False)
+    if clean is not None:
+        left = figures["clean"]
+        console.print(f"wrote {left['rows']:,} faces to {left['path']}, without {left['dropped']:,}: {left['log']}")
+
+
+@app.command()
+def ferplus(
+    source: Source = None,
+    votes: Annotated[
+        Path | None, typer.Option("--votes", metavar="CSV", help="fer2013new.csv; without it, the votes in the data.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="OUT", help="Write the faces with their votes (.parquet).")
+    ] = None,
+    targets: Annotated[
+        Path | None, typer.Option("--targets", metavar="CSV", help="Write each face's majority and distribution.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", metavar="MODEL", help="Judge a model on FER+'s eight classes.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Join Microsoft's FER+ votes to FER2013, count them after the official filtering, judge a model on them."""
+    from mien.evaluate.ferplus import run_ferplus
+
+    figures = run_ferplus(load(source), votes=votes, out=out, targets=targets, model=model)
+    if as_json:
+        print_json(figures)
+    else:
+        print_ferplus(figures)
 
 
 @app.command()

@@ -75,6 +75,7 @@ class Builder:
         self.skip_bad = skip_bad
         self.progress = progress
         self.skipped: list[str] = []
+        self.resized: list[str] = []
         self._images: list[NDArray[np.uint8]] = []
         self._emotion: list[int] = []
         self._usage: list[int] = []
@@ -106,8 +107,16 @@ class Builder:
         if not self.skip_bad:
             where = f"{path}: {place}" if place else str(path)
             raise BadRowError(what, where, "Mend or remove it, or leave bad rows out with --skip-bad (skip_bad=True).")
+        self.skipped.append(self._line(path, place, what))
+
+    def note_size(self, path: Path, place: str, size: str | None) -> None:
+        """Note that an image was not 48x48 but of another size (None: it was)."""
+        if size is not None:
+            self.resized.append(self._line(path, place, size))
+
+    def _line(self, path: Path, place: str, what: str) -> str:
         relative = path.name if path == self.root else path.relative_to(self.root).as_posix()
-        self.skipped.append(": ".join(part for part in (relative, place, what) if part))
+        return ": ".join(part for part in (relative, place, what) if part)
 
     def tick(self, done: int, total: int, unit: str) -> None:
         """Pass on how far the reading is."""
@@ -131,6 +140,7 @@ class Builder:
             votes=votes if votes is not None and len(votes) == len(self._row) else None,
             name=name,
             skipped=tuple(self.skipped),
+            resized=tuple(self.resized),
         )
 
     def _nothing(self) -> DataError:

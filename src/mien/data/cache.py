@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from safetensors.numpy import save_file
 from mien.data.faces import Faces
 from mien.files import atomic
 
-VERSION = 1
+VERSION = 2
 """Raise it when a reader would make other faces of the same bytes."""
 
 _SMALL = 1 << 20
@@ -54,9 +55,10 @@ def read_cache(key: str, name: str) -> Faces | None:
         with safe_open(cache_folder() / f"{key}.safetensors", framework="numpy") as file:
             note = json.loads((file.metadata() or {})["mien"])
             arrays = {tensor: file.get_tensor(tensor) for tensor in file.keys()}  # noqa: SIM118
-        if note["checksum"] != _checksum(arrays, note["skipped"]):
+        if note["checksum"] != _checksum(arrays, note["skipped"], note["resized"]):
             return None
-        return _to_faces(arrays, name, tuple(note["skipped"]))
+        faces = _to_faces(arrays, name)
+        return replace(faces, skipped=tuple(note["skipped"]), resized=tuple(note["resized"]))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -67,7 +69,8 @@ def write_cache(key: str, faces: Faces) -> None:
     if faces.votes is not None:
         arrays["votes"] = faces.votes
     arrays = {tensor: np.ascontiguousarray(array) for tensor, array in arrays.items()}
-    note = {"skipped": faces.skipped, "checksum": _checksum(arrays, faces.skipped)}
+    checksum = _checksum(arrays, faces.skipped, faces.resized)
+    note = {"skipped": faces.skipped, "resized": faces.resized, "checksum": checksum}
     try:
         with atomic(cache_folder() / f"{key}.safetensors") as path:
             save_file(arrays, path, {"mien": json.dumps(note)})
@@ -75,7 +78,7 @@ def write_cache(key: str, faces: Faces) -> None:
         return
 
 
-def _to_faces(arrays: dict[str, NDArray[Any]], name: str, skipped: tuple[str, ...]) -> Faces:
+def _to_faces(arrays: dict[str, NDArray[Any]], name: str) -> Faces:
     return Faces(
         images=arrays["images"].astype(np.uint8, copy=False),
         emotion=arrays["emotion"].astype(np.int64, copy=False),
@@ -83,12 +86,11 @@ def _to_faces(arrays: dict[str, NDArray[Any]], name: str, skipped: tuple[str, ..
         row=arrays["row"].astype(np.int64, copy=False),
         votes=arrays["votes"].astype(np.uint8, copy=False) if "votes" in arrays else None,
         name=name,
-        skipped=skipped,
     )
 
 
-def _checksum(arrays: dict[str, NDArray[Any]], skipped: Sequence[str]) -> str:
-    digest = hashlib.sha256(json.dumps(skipped).encode())
+def _checksum(arrays: dict[str, NDArray[Any]], *lines: Sequence[str]) -> str:
+    digest = hashlib.sha256(json.dumps(lines).encode())
     for tensor in sorted(arrays):
         digest.update(f"{tensor} {arrays[tensor].dtype} {arrays[tensor].shape}".encode())
         digest.update(arrays[tensor].data)

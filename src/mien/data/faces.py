@@ -46,6 +46,7 @@ class Faces:
         name: what to call the set in tables and figures.
         labels: the classes' names, index by index.
         skipped: one line for each row that could not be read and was left out.
+        resized: one line for each image that was made 48x48: its place, and at the end the size it had, ``: 96x96``.
     """
 
     images: NDArray[np.uint8]
@@ -56,6 +57,7 @@ class Faces:
     name: str = "faces"
     labels: tuple[str, ...] = LABELS
     skipped: tuple[str, ...] = field(default=(), compare=False)
+    resized: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -172,4 +174,5 @@ def join(parts: Sequence[Faces], name: str) -> Faces:
         name=name,
         labels=parts[0].labels,
         skipped=tuple(line for part in parts for line in part.skipped),
+        resized=tuple(line for part in parts for line in part.resized),
     )

@@ -27,6 +27,19 @@ _DEPTH = 6
 _NUMBERED = re.compile(r"(Training|PublicTest|PrivateTest|test)_(\d{1,18})")
 
 
+class Decoded(NamedTuple):
+    """An image as a face uint8 (48, 48), gray, and the width and height in pixels that it had before."""
+
+    face: NDArray[np.uint8]
+    width: int
+    height: int
+
+    @property
+    def size(self) -> str | None:
+        """The size before, such as ``96x96``; None where it was 48x48 all along."""
+        return None if self.width == self.height == SIDE else f"{self.width}x{self.height}"
+
+
 class _Placed(NamedTuple):
     path: Path
     emotion: int
@@ -46,14 +59,19 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     Raises:
         ValueError: where the bytes are no image, or only a part of one.
     """
+    return _decode(data).face
+
+
+def _decode(data: bytes) -> Decoded:
     image = _decode_fast(data)
     if image is None:
         image = _decode_strict(data)
-    if image.shape == (SIDE, SIDE):
-        return image
-    shrink = image.shape[0] >= SIDE and image.shape[1] >= SIDE
-    resized = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
-    return cast("NDArray[np.uint8]", resized)
+    height, width = image.shape
+    if width != SIDE or height != SIDE:
+        shrink = height >= SIDE and width >= SIDE
+        way = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+        image = cast("NDArray[np.uint8]", cv2.resize(image, (SIDE, SIDE), interpolation=way))
+    return Decoded(image, width, height)
 
 
 def _decode_fast(data: bytes) -> NDArray[np.uint8] | None:
@@ -80,14 +98,14 @@ def _decode_strict(data: bytes) -> NDArray[np.uint8]:
         raise ValueError(f"it is not a readable image ({reason})") from error
 
 
-def decode_all(pool: ThreadPoolExecutor, blobs: Sequence[bytes | None]) -> list[NDArray[np.uint8] | ValueError]:
-    """Decode images side by side; a bad one gives its error in place of a face uint8 (48, 48)."""
+def decode_all(pool: ThreadPoolExecutor, blobs: Sequence[bytes | None]) -> list[Decoded | ValueError]:
+    """Decode images side by side; a bad one gives its error in place of a face."""
     return list(pool.map(_decode_or_error, blobs))
 
 
-def _decode_or_error(data: bytes | None) -> NDArray[np.uint8] | ValueError:
+def _decode_or_error(data: bytes | None) -> Decoded | ValueError:
     try:
-        return decode(data or b"")
+        return _decode(data or b"")
     except ValueError as error:
         return error
 
@@ -175,12 +193,14 @@ def _usage_of(folders: tuple[str, ...]) -> int:
 def _add_batch(pool: ThreadPoolExecutor, batch: Sequence[_Placed], rows: Sequence[int], builder: Builder) -> None:
     decoded = list(pool.map(lambda file: _decode_or_error(file.path.read_bytes()), batch))
     good: list[int] = []
-    for position, face in enumerate(decoded):
-        if isinstance(face, ValueError):
-            builder.bad(batch[position].path, "", str(face))
+    images: list[NDArray[np.uint8]] = []
+    for position, image in enumerate(decoded):
+        if isinstance(image, ValueError):
+            builder.bad(batch[position].path, "", str(image))
         else:
             good.append(position)
-    images = [face for face in decoded if not isinstance(face, ValueError)]
+            images.append(image.face)
+            builder.note_size(batch[position].path, "", image.size)
     builder.add(
         np.array(images, dtype=np.uint8).reshape(-1, SIDE, SIDE),
         [batch[i].emotion for i in good],

@@ -134,18 +134,19 @@ def _add_batch(
     blobs = [blob["bytes"] if isinstance(blob, dict) else blob for blob in table["image"]]
     good: list[int] = []
     images, emotion, usage = [], [], []
-    for position, face in enumerate(decode_all(pool, blobs)):
+    for position, image in enumerate(decode_all(pool, blobs)):
         try:
-            if isinstance(face, ValueError):
-                raise face
+            if isinstance(image, ValueError):
+                raise image
             split = shard.usage if usages[position] is None else usage_from_word(str(usages[position]))
             emotion.append(_label(table[layout.label][position], split, layout.names))
         except ValueError as error:
             builder.bad(shard.path, f"data row {rows[position] - first + 1}", str(error))
         else:
             good.append(position)
-            images.append(face)
+            images.append(image.face)
             usage.append(split)
+            builder.note_size(shard.path, f"data row {rows[position] - first + 1}", image.size)
     votes = np.array([_votes(batch.column(name)) for name in _VOTES]).T[good] if layout.votes else None  # (n, 10)
     faces = np.array(images, dtype=np.uint8).reshape(-1, SIDE, SIDE)
     builder.add(faces, emotion, usage, [rows[position] for position in good], votes)
