@@ -17,7 +17,7 @@ from mien.evaluate import evaluate
 from mien.model.bundle import ASSETS, load_bundle, shipped_models
 from mien.model.preprocess import prepare
 from mien.model.session import Session
-from mien.train import load_recipe
+from mien.train import Recipe, load_recipe
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 MODELS = shipped_models()
@@ -36,7 +36,7 @@ def test_each_is_the_file_that_the_figures_name(name: str) -> None:
     assert bundle.sha256 == result(name)["validation"]["model"]["sha256"] == result(name)["test"]["model"]["sha256"]
     assert bundle.card.provenance["seed"] == result(name)["seed"]
     assert (result(name)["validation"]["split"], result(name)["test"]["split"]) == ("PublicTest", "PrivateTest")
-    assert bundle.card.provenance["recipe"] == load_recipe(name).model_dump(mode="json")
+    assert Recipe.model_validate(bundle.card.provenance["recipe"]) == load_recipe(name)
     assert all(path.stat().st_size < 10_000_000 for path in ASSETS.glob(f"{name}.*"))
 
 

@@ -32,3 +32,9 @@ def test_it_names_every_shipped_recipe() -> None:
     recipes = {path.stem for path in (ROOT / "src/mien/train/recipes").glob("*.yaml")}
     table = README.partition("## Recipes")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `([a-z-]+)`", table, flags=re.M)) == recipes
+
+
+def test_the_leaderboard_is_that_of_the_committed_results() -> None:
+    command = [sys.executable, "benchmarks/leaderboard.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
