@@ -47,7 +47,7 @@ def test_the_articles_449_steps_end_with_37_faces() -> None:
 
 
 def test_images_stay_with_their_labels() -> None:
-    for images, labels, _ in batches(200, 64):
+    for images, labels, *_ in batches(200, 64):
         assert images.dtype == torch.float32
         assert torch.allclose(images[:, 0, 7, 9] * 255, labels.float())
 
@@ -69,7 +69,7 @@ def test_one_batch_mixes_mirrored_and_unmirrored_faces() -> None:
     images = torch.zeros(64, 1, 48, 48, dtype=torch.uint8)
     images[..., :10] = 255
     faces = DeviceFaces(images, torch.zeros(64, dtype=torch.long))
-    ((found, _, _),) = TrainingBatches(faces, 64, Augment(flip=True), Preprocessing(), 0, 0)
+    ((found, *_),) = TrainingBatches(faces, 64, Augment(flip=True), Preprocessing(), 0, 0)
     left = found[:, 0, 20, 2] > 0.5
     right = found[:, 0, 20, 45] > 0.5
     assert bool((left ^ right).all())
@@ -77,7 +77,7 @@ def test_one_batch_mixes_mirrored_and_unmirrored_faces() -> None:
 
 
 def test_augmented_pixels_stay_in_the_range_of_the_scaling() -> None:
-    for images, _, _ in TrainingBatches(numbered(64), 64, FLIP, Preprocessing(scaling="signed"), 0, 0):
+    for images, *_ in TrainingBatches(numbered(64), 64, FLIP, Preprocessing(scaling="signed"), 0, 0):
         assert -1 - 1e-5 <= float(images.min()) < -0.9
         assert float(images.max()) <= 1 + 1e-5
 

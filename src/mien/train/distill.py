@@ -6,7 +6,7 @@ arXiv:2106.05237.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from mien.model.bundle import Card, load_bundle
 from mien.model.networks import Network, build
 from mien.model.preprocess import Preprocessing
 from mien.model.spec import Head
+from mien.train.loader import Batch
 
 
 class Distillation(BaseModel):
@@ -32,6 +33,8 @@ class Distillation(BaseModel):
     """What the teacher's answers weigh; labels and votes weigh the rest."""
     temperature: float = Field(default=1.0, gt=0)
     """Both sides' logits are divided by it before they are compared."""
+    views: int = Field(default=8, ge=1)
+    """Epochs of augmented views that are drawn; later epochs go round these, so that the teacher looks at each once."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,15 @@ class Teacher:
         network: maps (B, 1, 48, 48) to each head's logits.
         card: its bundle's settings.
         sha256: of its bundle's file.
-        how: weight and temperature.
+        how: weight, temperature and views.
+        answers: its logits (B, classes) a head, float16, by the place of the batch that it has seen.
     """
 
     network: Network
     card: Card
     sha256: str
     how: Distillation
+    answers: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, how: Distillation, preprocessing: Preprocessing, labels: tuple[str, ...]) -> Teacher:
@@ -69,21 +74,32 @@ class Teacher:
         network.requires_grad_(False)
         return cls(network.eval(), bundle.card, bundle.sha256, how)
 
-    def loss(self, every: dict[Head, Tensor], images: Tensor) -> Tensor:
+    def loss(self, every: dict[Head, Tensor], batch: Batch) -> Tensor:
         """Cross-entropy with the teacher's answers, averaged over the batch and added up over the heads both have.
 
         Multiplied by the temperature's square, so that its gradients keep their size.
 
         Args:
             every: the student's logits, float (B, classes) a head.
-            images: what the student saw, float (B, 1, 48, 48).
+            batch: what the student saw.
         """
         warmth = self.how.temperature
-        with torch.no_grad():
-            answers = self.network.to(images.device).every(images)
+        answers = self.look(batch)
         losses = [
             -(F.softmax(answers[head] / warmth, 1) * F.log_softmax(logits / warmth, 1)).sum(1).mean()
             for head, logits in every.items()
             if head in answers
         ]
         return warmth**2 * torch.stack(losses).sum()
+
+    def look(self, batch: Batch) -> dict[str, Tensor]:
+        """The teacher's logits of a batch, float (B, classes) a head, from memory where it has seen the batch."""
+        device = batch.images.device
+        answers = self.answers.get(batch.place) if batch.place is not None else None
+        if answers is None:
+            with torch.no_grad():
+                seen = self.network.to(device).every(batch.images)
+            answers = {str(head): logits.half().cpu() for head, logits in seen.items()}
+            if batch.place is not None:
+                self.answers[batch.place] = answers
+        return {head: logits.to(device).float() for head, logits in answers.items()}

@@ -207,7 +207,7 @@ def _run_phase(
     history = History(phase, run.rows)
     average = [RunningAverage(run.recipe.average)] if run.recipe.average else []
     best = KeepBest(phase.early_stopping, history, average[0].weights if average else None)
-    module = Classifier(network, phase, _loss(run.recipe, training))
+    module = Classifier(network, phase, _loss(run.recipe, phase, training))
     if run.rows:  # what an earlier phase reached is kept where this one diverges at once
         best.weights = copy_weights(network)
     trainer = _trainer(run, phase, name, [*average, history, best, *_plateau(phase, history), _Told(run)])
@@ -233,10 +233,11 @@ def _load_done(run: Run, network: Network, done: Path) -> None:
         raise RecipeError(f"a damaged checkpoint ({error})", done, "Delete it and resume once more.") from error
 
 
-def _loss(recipe: Recipe, training: Faces) -> Loss:
+def _loss(recipe: Recipe, phase: Phase, training: Faces) -> Loss:
     labels = torch.from_numpy(training.emotion.copy())
     weights = class_weights(labels, recipe.network.classes, recipe.class_weights)
-    return Loss(weights, recipe.label_smoothing, recipe.votes_weight, _teacher(recipe, training.labels))
+    smoothing = recipe.label_smoothing if phase.label_smoothing is None else phase.label_smoothing
+    return Loss(weights, smoothing, recipe.votes_weight, _teacher(recipe, training.labels))
 
 
 def _teacher(recipe: Recipe, labels: tuple[str, ...]) -> Teacher | None:
@@ -304,8 +305,9 @@ class _Batches(L.LightningDataModule):
 
     def train_dataloader(self) -> TrainingBatches:
         recipe, epoch = self.run.recipe, len(self.run.rows)
+        views = recipe.distill.views if recipe.distill else None
         return TrainingBatches(
-            self.training, recipe.batch_size, recipe.augment, recipe.preprocessing, self.run.seed, epoch
+            self.training, recipe.batch_size, recipe.augment, recipe.preprocessing, self.run.seed, epoch, views
         )
 
     def val_dataloader(self) -> PlainBatches:

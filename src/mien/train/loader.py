@@ -18,12 +18,14 @@ from mien.train.augment import Augment, alter
 class Batch(NamedTuple):
     """What a step learns from: ``images`` float (B, 1, 48, 48), ``labels`` int64 (B,), ``shares`` float (B, classes).
 
-    ``shares`` is the part of the crowd's votes that each class got; None where the votes play no part.
+    ``shares`` is the part of the crowd's votes that each class got; None where the votes play no part. Batches with the
+    same ``place`` hold the same views of the same faces; None where that is not known.
     """
 
     images: Tensor
     labels: Tensor
     shares: Tensor | None = None
+    place: int | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,10 @@ def scale(images: Tensor, how: Preprocessing) -> Tensor:
 
 @dataclass(frozen=True)
 class TrainingBatches:
-    """One epoch of shuffled, augmented batches; the last may be smaller."""
+    """One epoch of shuffled, augmented batches; the last may be smaller.
+
+    With ``views``, so many epochs of batches are drawn, and every later epoch brings one of them again.
+    """
 
     faces: DeviceFaces
     size: int
@@ -71,20 +76,23 @@ class TrainingBatches:
     preprocessing: Preprocessing
     seed: int
     epoch: int
+    views: int | None = None
 
     def __len__(self) -> int:
         return -(-len(self.faces) // self.size)
 
     def __iter__(self) -> Iterator[Batch]:
-        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
+        drawn = self.epoch % self.views if self.views else self.epoch
+        generator = torch.Generator().manual_seed(_mix(self.seed, drawn))
         order = torch.randperm(len(self.faces), generator=generator)
-        for start in range(0, len(order), self.size):
+        for step, start in enumerate(range(0, len(order), self.size)):
             rows = order[start : start + self.size].to(self.faces.labels.device)
             images = self.faces.images[rows].float()  # (B, 1, 48, 48)
             if self.augment != Augment():
                 images = alter(images, self.augment, generator)
             shares = None if self.faces.shares is None else self.faces.shares[rows]
-            yield Batch(scale(images, self.preprocessing), self.faces.labels[rows], shares)
+            place = drawn * len(self) + step
+            yield Batch(scale(images, self.preprocessing), self.faces.labels[rows], shares, place)
 
 
 @dataclass(frozen=True)

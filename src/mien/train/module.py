@@ -89,7 +89,7 @@ class Loss:
             loss = loss + self.votes * votes_cross_entropy(every[Head.VOTES], batch.shares)
         if self.teacher:
             weight = self.teacher.how.weight
-            loss = (1 - weight) * loss + weight * self.teacher.loss(every, batch.images)
+            loss = (1 - weight) * loss + weight * self.teacher.loss(every, batch)
         return logits, loss
 
 
@@ -132,6 +132,16 @@ class Classifier(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums."""
         self.training_meter = Meter()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the teacher has said, so that a resumed run need not ask again."""
+        if self.loss.teacher:
+            checkpoint["teacher"] = self.loss.teacher.answers
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up what the teacher has said."""
+        if self.loss.teacher:
+            self.loss.teacher.answers.update(checkpoint["teacher"])
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the rate of this step: the schedule, and SGD's decay over time."""

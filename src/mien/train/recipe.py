@@ -95,6 +95,8 @@ class Phase(BaseModel):
     plateau: Plateau | None = None
     one_cycle: OneCycle | None = None
     """Without it the rate is constant, but for what ``plateau`` and SGD's ``decay`` do to it."""
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    """In this phase, in place of the recipe's."""
 
 
 class Roles(BaseModel):
