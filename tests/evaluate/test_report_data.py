@@ -20,15 +20,16 @@ from mien.evaluate.report_data import (
     Doubt,
     Judged,
     Missing,
+    OwnDoubt,
     Rival,
     compare,
     doubt,
     judge,
     label_counts,
+    own_doubt,
     read_history,
     split_names,
 )
-from mien.evaluate.suspects import suspect_labels
 from mien.model.bundle import Bundle, Card, load_bundle, save_bundle
 from mien.model.graph import build_graph
 from mien.model.networks import build
@@ -62,22 +63,6 @@ def bundle(tiny_run: Run) -> Bundle:
     return load_bundle(tiny_run.out)
 
 
-def test_a_suspect_label_has_at_most_one_vote_and_another_more_than_half(some_faces: Faces) -> None:
-    votes = votes_for(
-        {"happiness": 9, "anger": 1},  # suspect
-        {"happiness": 8, "anger": 2},  # two voters agree with the label
-        {"happiness": 5, "unknown": 5},  # half is not more than half
-        {"contempt": 10},  # none of the seven
-        {"anger": 10},  # the label is right
-        {},
-        {"neutral": 6, "nf": 4},  # suspect
-    )
-    faces = replace(some_faces.take(np.arange(7)), votes=votes, emotion=np.zeros(7, np.int64))
-    assert np.flatnonzero(suspect_labels(faces).mask).tolist() == [0, 6]
-    with pytest.raises(DataError, match=r"no FER\+ votes"):
-        suspect_labels(replace(faces, votes=None))
-
-
 def test_doubt_counts_what_a_loop_counts(bundle: Bundle, drawn: Faces) -> None:
     rng = np.random.default_rng(0)
     faces = replace(drawn, votes=rng.multinomial(10, rng.dirichlet(np.full(10, 0.15), 150)).astype(np.uint8))
@@ -90,7 +75,8 @@ def test_doubt_counts_what_a_loop_counts(bundle: Bundle, drawn: Faces) -> None:
         ours = [int(votes[FERPLUS.index(name)]) for name in COLUMNS]
         clear = 2 * max(ours) > int(votes.sum())
         seen = ours.index(max(ours))
-        suspect = clear and seen != label and ours[label] <= 1
+        of_eight = [int(votes[FERPLUS.index(name)]) for name in [*COLUMNS, "contempt"]]
+        suspect = 2 * max(of_eight) > int(votes.sum()) and ours[label] <= 1
         counts["suspects"] += suspect
         counts["clear"] += clear
         counts["errors"] += answer != label
@@ -104,9 +90,26 @@ def test_doubt_counts_what_a_loop_counts(bundle: Bundle, drawn: Faces) -> None:
     for key, value in counts.items():
         if not key.startswith(("accuracy", "label_", "model_")):
             assert found.figures[key] == value, key
-    suspects, hits = found.suspect, judged.hits
+    hits = judged.hits
+    suspects = np.isin(np.arange(len(part)), found.suspect)
     assert found.figures["accuracy_suspect"] == pytest.approx(hits[suspects].mean())
     assert found.figures["accuracy_rest"] == pytest.approx(hits[~suspects].mean())
+
+
+def test_a_model_doubts_flipped_labels_but_not_those_it_learned_from(bundle: Bundle, drawn: Faces) -> None:
+    part = np.flatnonzero(drawn.usage == 1)
+    flipped = part[:3]
+    emotion = drawn.emotion.copy()
+    emotion[flipped] = (emotion[flipped] + 3) % 7
+    model = judge(bundle, replace(drawn, emotion=emotion), ["PublicTest", "Training"])
+    found = own_doubt(model.shown["PublicTest"])
+    assert isinstance(found, OwnDoubt)
+    assert found.figures["suspects"] == len(found.suspect)
+    assert found.figures["contradicted"] is None
+    assert set(found.suspect.tolist()) <= set(np.flatnonzero(~model.shown["PublicTest"].hits).tolist())
+    learned = own_doubt(model.shown["Training"])
+    assert isinstance(learned, Missing)
+    assert "was trained on Training" in learned.why
 
 
 def test_every_split_says_its_figures_or_why_not(bundle: Bundle, drawn: Faces) -> None:

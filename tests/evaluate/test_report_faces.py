@@ -74,7 +74,7 @@ def test_lists_of_faces_by_hand() -> None:
     probabilities = np.full((6, 3), 0.0)
     probabilities[np.arange(6), said] = sure
     probabilities[np.arange(6), (said + 1) % 3] += 1 - sure
-    found = lists(labels, probabilities, np.array([True, False, False, False, True, True]))
+    found = lists(labels, probabilities, np.array([5, 4, 0]), np.array([2]))
     assert found.mistakes.tolist() == [5, 2, 1, 4]
     assert [(p["true"], p["predicted"], p["count"], p["faces"].tolist()) for p in found.pairs] == [
         (0, 1, 2, [2, 1]),
@@ -82,7 +82,10 @@ def test_lists_of_faces_by_hand() -> None:
         (2, 1, 1, [5]),
     ]
     assert found.suspects.tolist() == [5, 4, 0]
+    assert found.doubted.tolist() == [2]
     inside = found.within(np.array([0, 1, 2, 4, 5]))
     assert inside["mistakes"] == [4, 2, 1, 3]
     assert inside["pairs"][0]["faces"] == [2, 1]
-    assert lists(labels[:1], probabilities[:1], None).faces.tolist() == []
+    assert inside["doubted"] == [2]
+    none = np.zeros(0, np.int64)
+    assert lists(labels[:1], probabilities[:1], none, none).faces.tolist() == []

@@ -26,11 +26,13 @@ from mien.evaluate.report_data import (
     Judged,
     Missing,
     Model,
+    OwnDoubt,
     Rival,
     compare,
     doubt,
     judge,
     label_counts,
+    own_doubt,
     read_history,
     roles,
     split_names,
@@ -72,6 +74,11 @@ class Report:
         """Labels in doubt and what people saw."""
         return doubt(self.judged)
 
+    @cached_property
+    def own_doubt(self) -> OwnDoubt | Missing:
+        """Labels that the model doubts."""
+        return own_doubt(self.judged)
+
     def to_dict(self) -> dict[str, Any]:
         """The figures, ready for JSON."""
         return {
@@ -79,7 +86,8 @@ class Report:
             "data": self.judged.evaluation.data,
             "shown": self.split,
             "splits": {name: _or_why(one) for name, one in self.model.splits.items()},
-            "labels_in_doubt": self.doubt.figures if isinstance(self.doubt, Doubt) else {"why": self.doubt.why},
+            "labels_in_doubt": _figures_or_why(self.doubt),
+            "labels_doubted_by_the_model": _figures_or_why(self.own_doubt),
             "compared": [_rival_dict(rival) for rival in self.rivals],
             "notes": self.notes,
         }
@@ -115,6 +123,7 @@ class Report:
             "shown_faces": len(gallery.faces),
             "cam_note": attribution if isinstance(attribution, str) else attribution.layer.note,
             "doubt": self.doubt,
+            "own_doubt": self.own_doubt,
             "rivals": [rival for rival in self.rivals if isinstance(rival, Rival)],
             "missing_rivals": [rival for rival in self.rivals if isinstance(rival, Missing)],
             "again": _again(bundle),
@@ -126,8 +135,10 @@ class Report:
     def _gallery(self) -> tuple[report_faces.Gallery, dict[str, Any]]:
         """The page's faces, and which of them it shows at once."""
         found = self.judged.evaluation
-        suspect = self.doubt.suspect if isinstance(self.doubt, Doubt) else None
-        lists = report_faces.lists(found.faces.emotion, found.probabilities, suspect)
+        by_votes, by_model = (
+            np.zeros(0, np.int64) if isinstance(one, Missing) else one.suspect for one in (self.doubt, self.own_doubt)
+        )
+        lists = report_faces.lists(found.faces.emotion, found.probabilities, by_votes, by_model)
         chosen = np.union1d(report_faces.choose(found.faces.emotion, found.probabilities), lists.faces)
         faces, probabilities = found.faces.take(chosen), found.probabilities[chosen]
         attribution: Attribution | str
@@ -241,6 +252,10 @@ def _again(bundle: Bundle) -> Again | Missing:
 
 def _or_why(one: Judged | Missing) -> dict[str, Any]:
     return {"why": one.why} if isinstance(one, Missing) else one.to_dict()
+
+
+def _figures_or_why(one: Doubt | OwnDoubt | Missing) -> dict[str, Any]:
+    return {"why": one.why} if isinstance(one, Missing) else one.figures
 
 
 def _rival_dict(rival: Rival | Missing) -> dict[str, Any]:

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.faces import USAGES, Faces, Usage
+from mien.data.ferplus import contradicts
+from mien.data.suspects import by_model, by_votes
+from mien.emotions import LABELS
 from mien.errors import DataError, MienError
 from mien.evaluate.confidence import Paired, interval, mcnemar
 from mien.evaluate.evaluate import Evaluation, evaluate
-from mien.evaluate.suspects import suspect_labels
 from mien.model.bundle import Bundle, load_bundle
 
 TESTS = (Usage.PUBLIC_TEST, Usage.PRIVATE_TEST)
@@ -175,11 +177,10 @@ def label_counts(faces: Faces, splits: Sequence[str]) -> dict[str, dict[str, int
 
 @dataclass(frozen=True)
 class Doubt:
-    """Where labels are suspect, and what people saw.
+    """Where votes make labels suspect, and what people saw.
 
     Attributes:
-        suspect: bool (N,), which labels are suspect.
-        how: what makes them so.
+        suspect: int64 (M,), the faces with suspect labels, the surest first (:func:`mien.data.suspects.by_votes`).
         figures: ``suspects``, ``accuracy_suspect``, ``accuracy_rest``, ``errors``, ``errors_suspect``; of the faces
             on which most voters agree ``clear``, ``label_agrees``, ``model_agrees``, and of the errors among these
             ``clear_errors``, ``errors_seen_as_model`` (most people see what the model says),
@@ -187,26 +188,54 @@ class Doubt:
             no face.
     """
 
-    suspect: NDArray[np.bool_]
-    how: str
+    suspect: NDArray[np.int64]
     figures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class OwnDoubt:
+    """Which labels the model itself doubts, though it did not learn from them.
+
+    Attributes:
+        suspect: int64 (M,), these faces, the surest first (:func:`mien.data.suspects.by_model`).
+        figures: ``suspects``; ``contradicted``, of how many of these the official FER+ majority is another emotion
+            (None without votes), and the same part of all faces, ``contradicted_of_all``.
+    """
+
+    suspect: NDArray[np.int64]
+    figures: dict[str, Any]
+
+
+def own_doubt(judged: Judged) -> OwnDoubt | Missing:
+    """Look for labels that a model's answers speak against, on a split that it was not trained on."""
+    found = judged.evaluation
+    if found.split == roles(found.bundle).get("train", Usage.TRAINING):
+        return Missing(f"the model was trained on {found.split}, and has learned to agree with its wrong labels")
+    everything = np.ones(len(found.faces), dtype=bool)
+    suspect = np.array([one.face for one in by_model(found.faces, found.probabilities, everything)], np.int64)
+    figures: dict[str, Any] = {"suspects": len(suspect), "contradicted": None, "contradicted_of_all": None}
+    if found.faces.votes is not None and found.faces.labels == LABELS:
+        against = contradicts(found.faces)
+        figures |= {"contradicted": int(against[suspect].sum()), "contradicted_of_all": int(against.sum())}
+    return OwnDoubt(suspect, figures)
 
 
 def doubt(judged: Judged) -> Doubt | Missing:
     """Weigh labels, answers and what people saw; needs FER+ votes."""
     faces, hits, said = judged.evaluation.faces, judged.hits, judged.evaluation.predicted
     try:
-        suspects = suspect_labels(faces)  # the one place where findings about labels come in
+        suspect = np.array([one.face for one in by_votes(faces)], np.int64)
         seen, clear = faces.majority()
     except DataError as error:
         return Missing(str(error))
+    doubted = np.isin(np.arange(len(faces)), suspect)
     wrong = clear & ~hits
     figures = {
-        "suspects": int(suspects.mask.sum()),
-        "accuracy_suspect": _mean(hits[suspects.mask]),
-        "accuracy_rest": _mean(hits[~suspects.mask]),
+        "suspects": len(suspect),
+        "accuracy_suspect": _mean(hits[doubted]),
+        "accuracy_rest": _mean(hits[~doubted]),
         "errors": int((~hits).sum()),
-        "errors_suspect": int((~hits & suspects.mask).sum()),
+        "errors_suspect": int((~hits & doubted).sum()),
         "clear": int(clear.sum()),
         "label_agrees": _mean((seen == faces.emotion)[clear]),
         "model_agrees": _mean((seen == said)[clear]),
@@ -215,7 +244,7 @@ def doubt(judged: Judged) -> Doubt | Missing:
         "errors_seen_as_label": int((wrong & (seen == faces.emotion)).sum()),
         "errors_seen_otherwise": int((wrong & (seen != said) & (seen != faces.emotion)).sum()),
     }
-    return Doubt(suspects.mask, suspects.how, figures)
+    return Doubt(suspect, figures)
 
 
 def _mean(values: NDArray[np.bool_]) -> float | None:

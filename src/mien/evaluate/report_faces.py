@@ -32,38 +32,45 @@ class Lists:
     Attributes:
         mistakes: int64, the most confident mistakes.
         pairs: the confused pairs with the most faces: ``true``, ``predicted``, ``count``, and ``faces``, int64, a few.
-        suspects: int64, faces with a suspect label, those first whose label the model finds least probable.
+        suspects: int64, faces whose label votes make suspect, the surest first.
+        doubted: int64, faces whose label the model doubts, the surest first.
     """
 
     mistakes: NDArray[np.int64]
     pairs: list[dict[str, Any]]
     suspects: NDArray[np.int64]
+    doubted: NDArray[np.int64]
 
     @property
     def faces(self) -> NDArray[np.int64]:
         """All of them, rising, each once."""
-        return np.unique(np.concatenate([self.mistakes, self.suspects, *(pair["faces"] for pair in self.pairs)]))
+        pairs = [pair["faces"] for pair in self.pairs]
+        return np.unique(np.concatenate([self.mistakes, self.suspects, self.doubted, *pairs]))
 
     def within(self, chosen: NDArray[np.int64]) -> dict[str, Any]:
         """The lists for the page's script: each face by its place in ``chosen``, which rises and holds all of them."""
         places = [pair | {"faces": np.searchsorted(chosen, pair["faces"]).tolist()} for pair in self.pairs]
-        mistakes, suspects = (np.searchsorted(chosen, part).tolist() for part in (self.mistakes, self.suspects))
-        return {"mistakes": mistakes, "pairs": places, "suspects": suspects}
+        others = {name: getattr(self, name) for name in ("mistakes", "suspects", "doubted")}
+        return {"pairs": places} | {name: np.searchsorted(chosen, part).tolist() for name, part in others.items()}
 
 
-def lists(labels: NDArray[np.integer], probabilities: NDArray[np.floating], suspect: NDArray[np.bool_] | None) -> Lists:
+def lists(
+    labels: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    suspects: NDArray[np.int64],
+    doubted: NDArray[np.int64],
+) -> Lists:
     """What a page shows at once of N faces.
 
     Args:
         labels: int (N,), 0 to C - 1.
         probabilities: float (N, C).
-        suspect: bool (N,), which labels are suspect; None where that is not known.
+        suspects: int64, faces whose label votes make suspect, the surest first.
+        doubted: int64, faces whose label the model doubts, the surest first.
     """
-    doubtful = np.flatnonzero(suspect) if suspect is not None else np.zeros(0, np.int64)
-    doubtful = doubtful[np.argsort(probabilities[doubtful, labels[doubtful]], kind="stable")]
     wrong = np.flatnonzero(probabilities.argmax(1) != labels)
     mistakes = _by_confidence(wrong, probabilities)[:MISTAKES]
-    return Lists(mistakes, _confused_pairs(labels, probabilities), doubtful[:SUSPECTS])
+    return Lists(mistakes, _confused_pairs(labels, probabilities), suspects[:SUSPECTS], doubted[:SUSPECTS])
 
 
 def _confused_pairs(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> list[dict[str, Any]]:

@@ -46,7 +46,7 @@ class Teacher:
         card: its bundle's settings.
         sha256: of its bundle's file.
         how: weight, temperature and views.
-        answers: its logits (B, classes) a head, float16, by the place of the batch that it has seen.
+        answers: its calibrated logits (B, classes) a head, float16, by the place of the batch that it has seen.
     """
 
     network: Network
@@ -93,13 +93,14 @@ class Teacher:
         return warmth**2 * torch.stack(losses).sum()
 
     def look(self, batch: Batch) -> dict[str, Tensor]:
-        """The teacher's logits of a batch, float (B, classes) a head, from memory where it has seen the batch."""
+        """Its calibrated logits of a batch, float (B, classes) a head, from memory where it has seen the batch."""
         device = batch.images.device
         answers = self.answers.get(batch.place) if batch.place is not None else None
         if answers is None:
             with torch.no_grad():
                 seen = self.network.to(device).every(batch.images)
-            answers = {str(head): logits.half().cpu() for head, logits in seen.items()}
+            calibration = self.card.calibration
+            answers = {str(head): (logits / calibration.of(head)).half().cpu() for head, logits in seen.items()}
             if batch.place is not None:
                 self.answers[batch.place] = answers
         return {head: logits.to(device).float() for head, logits in answers.items()}
