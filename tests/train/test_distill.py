@@ -68,6 +68,37 @@ def test_weights_share_the_loss_and_the_teacher_stays_as_it_is(tiny_run: Run) ->
     assert not taught.network.training
 
 
+def test_the_teacher_is_asked_once_about_each_batch(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    taught = teacher(tiny_run)
+    asked: list[int] = []
+    every = taught.network.every
+    monkeypatch.setattr(taught.network, "every", lambda images: asked.append(len(images)) or every(images))
+    images = torch.rand(4, 1, 48, 48)
+    logits = {Head.LABELS: torch.randn(4, 7)}
+    first, again, other, nowhere = (
+        float(taught.loss(logits, Batch(images, torch.zeros(4), place=place))) for place in (5, 5, 6, None)
+    )
+    assert asked == [4, 4, 4]
+    assert first == again == other == nowhere
+
+
+def test_views_come_round_and_a_killed_run_ends_the_same(tiny_run: Run, drawn: Faces, tmp_path: Path) -> None:
+    how = {"teacher": str(tiny_run.out), "weight": 0.5, "views": 2}
+    recipe = tiny_recipe(network={"name": "cnn"}, phases=[{**PHASE, "epochs": 3}], augment={"flip": True}, distill=how)
+    whole = train(recipe, drawn, tmp_path / "whole", device="cpu")
+
+    def stop(row: dict[str, Any]) -> None:
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, drawn, tmp_path / "cut", device="cpu", on_epoch=stop)
+    cut = train(recipe, drawn, tmp_path / "cut", device="cpu", resume=True)
+    assert whole.bundle is not None
+    assert cut.bundle is not None
+    assert all(np.array_equal(array, cut.bundle.weights[name]) for name, array in whole.bundle.weights.items())
+
+
 def test_a_student_of_only_a_teacher_learns_its_answers(tiny_run: Run, drawn: Faces, tmp_path: Path) -> None:
     """A teacher with a strong leaning, which is not that of the labels."""
     assert tiny_run.bundle is not None

@@ -38,6 +38,16 @@ def test_inverse_weights_balance_and_none_does_nothing() -> None:
     assert class_weights(labels, 4, "none").tolist() == [1, 1, 1, 1]
 
 
+def test_effective_weights_lie_between_none_and_inverse() -> None:
+    labels = torch.tensor([0] * 4000 + [1] * 100 + [3] * 2)
+    found = class_weights(labels, 4, "effective")
+    by_hand = [0.001 / (1 - 0.999**n) for n in (4000, 100, 2)]
+    assert found.tolist() == pytest.approx([4 * w / sum(by_hand) for w in [*by_hand[:2], 0.0, by_hand[2]]], rel=1e-3)
+    assert found.sum() == pytest.approx(4)
+    inverse = class_weights(labels, 4, "inverse")
+    assert 1 < found[1] / found[0] < inverse[1] / inverse[0]
+
+
 def test_the_loss_is_keras_weighted_mean_and_not_torchs() -> None:
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(9, 7)), np.array([0, 1, 2, 3, 4, 5, 6, 3, 3])

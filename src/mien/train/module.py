@@ -24,16 +24,24 @@ BASE_RATE = "base_lr"
 MEND = "Lower the learning rate: --set phases.N.optimizer.lr=..."
 
 
-def class_weights(labels: Tensor, classes: int, kind: str) -> Tensor:
-    """A weight a class, float32 (classes,): ones, the class's share, or n / (classes * count).
+BETA = 0.999
+"""Of the effective number: a class of n faces counts as (1 - BETA**n) / (1 - BETA), 1000 at most."""
 
-    A class without faces gets the weight 0 under ``inverse``.
+
+def class_weights(labels: Tensor, classes: int, kind: str) -> Tensor:
+    """A weight a class, float32 (classes,): ones, the class's share, or inverse to its count or effective number.
+
+    ``effective`` is scaled so that the weights' mean is 1. A class without faces gets the weight 0 under ``inverse``
+    and ``effective``.
     """
     counts = torch.bincount(labels, minlength=classes).float()
     if kind == "share":
         return counts / counts.sum()
     if kind == "inverse":
         return torch.where(counts > 0, counts.sum() / (classes * counts), 0.0)
+    if kind == "effective":
+        weights = torch.where(counts > 0, (1 - BETA) / (1 - BETA**counts), 0.0)
+        return weights * classes / weights.sum()
     return torch.ones_like(counts)
 
 

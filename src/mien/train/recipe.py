@@ -126,9 +126,10 @@ class Recipe(BaseModel):
     preprocessing: Preprocessing = Preprocessing()
     batch_size: int = Field(default=64, ge=1)
     augment: Augment = Augment()
-    class_weights: Literal["none", "share", "inverse"] = "none"
+    class_weights: Literal["none", "share", "inverse", "effective"] = "none"
     """``share``: each class weighs its share of the training set, so that rare classes weigh less (the article's
-    choice, the opposite of balancing); ``inverse``: n / (classes * count), which balances."""
+    choice, the opposite of balancing); ``inverse``: n / (classes * count), which balances; ``effective``: balances by
+    the effective number of faces, which grows ever more slowly with their count (Cui et al. 2019, arXiv:1901.05555)."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """The part of each label that is spread evenly over the classes (Szegedy et al. 2016, arXiv:1512.00567, section 7).
     """
