@@ -79,9 +79,14 @@ def pairs(confusion, count=8):
     np.fill_diagonal(counts, 0)
     cells = [divmod(int(cell), len(counts)) for cell in np.argsort(-counts, axis=None)[:count]]
     return [
-        {"true": LABELS[t], "predicted": LABELS[p], "faces": int(counts[t, p]), "part": round(counts[t, p] / totals[t], 4)}
-        for t, p in cells
-    ]  # fmt: skip
+        {
+            "true": LABELS[true],
+            "predicted": LABELS[predicted],
+            "faces": int(counts[true, predicted]),
+            "part": round(counts[true, predicted] / totals[true], 4),
+        }
+        for true, predicted in cells
+    ]
 
 
 def look(name, faces):
