@@ -122,6 +122,34 @@ def test_folding_changes_neither_values_nor_gradients(channels: int, kernel: int
         torch.testing.assert_close(mine, reference, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("side", [48, 44])  # 44 becomes 22, 11, 6, 3, 2: odd sides on the way
+def test_training_on_mirrored_maps_is_training_with_keras_padding(side: int) -> None:
+    torch.manual_seed(0)
+    network = build(MobileNetSpec(cut=12, votes=True)).double().train()
+    assert isinstance(network, MobileNet)
+    face = torch.randn(5, 1, side, side, dtype=torch.float64)
+    ours = network(face)
+    x = face
+    for layer in network.features.children():
+        assert isinstance(layer, ConvNorm)
+        x = F.pad(x, (0, 1, 0, 1)) if layer.stride == 2 else x
+        x = F.conv2d(x, layer.weight, None, layer.stride, layer.padding, groups=layer.groups)
+        for name, expected in (("mean", x.mean((0, 2, 3))), ("var", x.transpose(0, 1).flatten(1).var(1))):
+            found = getattr(layer.norm, f"running_{name}")
+            start = 0.0 if name == "mean" else 1.0
+            torch.testing.assert_close(found, 0.95 * start + 0.05 * expected, rtol=1e-6, atol=1e-9)
+        x = F.relu6(F.batch_norm(x, None, None, layer.norm.weight, layer.norm.bias, training=True, eps=1e-3))
+    naive = network.head(x.mean((2, 3)))
+    torch.testing.assert_close(ours, naive, rtol=1e-9, atol=1e-9)
+    tensors = [p for name, p in network.named_parameters() if not name.startswith("votes")]
+    for mine, reference in zip(
+        torch.autograd.grad(ours.square().sum(), tensors),
+        torch.autograd.grad(naive.square().sum(), tensors),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, reference, rtol=1e-6, atol=1e-8)
+
+
 def test_frozen_norms_stay_frozen_whatever_the_mode() -> None:
     network = build(MobileNetSpec(cut=2))
     assert isinstance(network, MobileNet)

@@ -21,7 +21,10 @@ BLOCKS = [64, 128, 128, 256, 256, *[512] * 6, 1024, 1024]
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm, ReLU6 (without it where it is not ``bounded``)."""
+    """Convolution without bias, batch norm, ReLU6 (without it where it is not ``bounded``).
+
+    While its batch norm trains, it maps a mirrored feature map to a mirrored one (see :meth:`mirrored`).
+    """
 
     def __init__(
         self, channels_in: int, channels: int, kernel: int, stride: int = 1, groups: int = 1, bounded: bool = True
@@ -36,13 +39,24 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) to (B, C, H / stride, W / stride), values in [0, 6] where bounded."""
-        if self.stride == 2:
-            x = F.pad(x, (0, 1, 0, 1))
         if self.norm.training:
-            x = self.norm(F.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.groups))
+            x = self.norm(self.mirrored(x))
         else:
+            x = F.pad(x, (0, 1, 0, 1)) if self.stride == 2 else x
             x = F.conv2d(x, *self.folded(), self.stride, self.padding, groups=self.groups)
         return F.relu6(x) if self.bounded else x
+
+    def mirrored(self, x: Tensor) -> Tensor:
+        """The convolution of feature maps that are mirrored in both axes, (B, C_in, H, W) to (B, C, H / 2, W / 2).
+
+        Keras pads below and to the right, which costs a copy of the activations forward and one back: a fifteenth of a
+        training step. Mirrored, the padding is above and to the left, and for even sides that is what a convolution's
+        own padding of 1 on all sides amounts to; on odd sides its windows never reach the padding.
+        """
+        if self.weight.shape[-1] == 1:
+            return F.conv2d(x, self.weight)
+        padding = [1 if self.stride == 1 or side % 2 == 0 else 0 for side in x.shape[2:]]
+        return F.conv2d(x, self.weight.flip(2, 3), None, self.stride, padding, groups=self.groups)
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """The convolution's weight and bias with the batch norm's stored statistics folded in.
@@ -80,6 +94,8 @@ class Pooling(nn.Module):
 
     def pooled(self, x: Tensor) -> Tensor:
         """Map gray faces (B, 1, 48, 48) to the mean of the last feature map (B, C)."""
+        if self.training and not self.norm_frozen:
+            x = x.flip(2, 3)  # the layers work on mirrored maps while their norms train
         return self.features(x).mean((2, 3))  # type: ignore[no-any-return]
 
     def train(self, mode: bool = True) -> Self:
