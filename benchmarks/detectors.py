@@ -103,7 +103,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
     parser.add_argument("--yunet", type=Path)
-    parser.add_argument("--each", type=int, default=60, help="pasted faces of each size")
+    parser.add_argument("--each", type=int, default=20, help="pasted faces of each size")
     parser.add_argument("--json", type=Path, dest="out")
     options = parser.parse_args()
     cv2.setNumThreads(1)

@@ -93,7 +93,7 @@ def show(
     from mien.evaluate import plots
     from mien.predict import Predictor
 
-    predictor = Predictor(model)
+    predictor = Predictor(model, detector="none")
     faces = load(data).select(split)
     if index >= len(faces):
         raise DataError(f"there is no face {index}", f"{faces.name}, {split}", f"It has 0 to {len(faces) - 1}.")

@@ -71,6 +71,7 @@ def predict(
 
     Pictures that cannot be read are told apart and do not stop the others; the exit code is then 1.
     """
+    _quiet_libraries()  # before they are imported
     from mien.predict import Predictor
     from mien.predict.files import find_pictures
     from mien.predict.sinks import csv_sink, parquet_sink
@@ -94,6 +95,15 @@ def predict(
         raise typer.Exit(130)
     if tally.failed:
         raise typer.Exit(1)
+
+
+def _quiet_libraries() -> None:
+    """What decoders remark on damaged files, and OpenCV on its own engine, would stand between the errors."""
+    import os
+    import warnings
+
+    warnings.filterwarnings("ignore", module="PIL")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
 
 def fetch_detector() -> None:

@@ -102,7 +102,7 @@ class CenterFace:
     """
 
     # Medians over FER2013's Training faces: benchmarks/framing.py, results/framing.json.
-    framing: Framing | None = Framing(right=0.0, down=0.0, side=1.0)
+    framing: Framing | None = Framing(right=0.02, down=-0.02, side=1.21)
 
     def __init__(self, threshold: float = 0.5, side: int = 640, threads: int = 0) -> None:
         self.threshold, self.side = threshold, side
@@ -145,7 +145,7 @@ class YuNet:
     """
 
     # As CenterFace's.
-    framing: Framing | None = Framing(right=0.0, down=0.0, side=1.0)
+    framing: Framing | None = Framing(right=0.02, down=-0.02, side=1.21)
 
     def __init__(self, file: str | Path | None = None, threshold: float = 0.7, side: int = 640) -> None:
         self.file, self.threshold, self.side = yunet_file(file), threshold, side

@@ -12,6 +12,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -38,7 +39,7 @@ SUFFIXES = (
 """How the names of pictures end, in lower case."""
 
 # Not all that Pillow reads: some of its formats run other programs or are drawings without pixels.
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 _PILLOWS_LIMIT = 178_956_970
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -139,10 +140,8 @@ def crop_face(pixels: NDArray[np.uint8], box: tuple[float, float, float, float])
     # A box wholly outside would leave nothing to repeat.
     x0, y0 = min(x0, width - 1), min(y0, height - 1)
     inside = to_gray(pixels[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
-    beyond = [max(0, y0 - top), max(0, bottom - y1), max(0, x0 - left), max(0, right - x1)]
-    if any(beyond):
-        inside = cast("NDArray[np.uint8]", cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE))
-    return resize_face(inside)
+    beyond = ((max(0, y0 - top), max(0, bottom - y1)), (max(0, x0 - left), max(0, right - x1)))
+    return resize_face(np.pad(inside, beyond, mode="edge"))
 
 
 def _from_bytes(data: bytes, max_pixels: int) -> Picture:
@@ -152,7 +151,7 @@ def _from_bytes(data: bytes, max_pixels: int) -> Picture:
     try:
         with _opening, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            image = Image.open(io.BytesIO(data), formats=_formats())
     except UnidentifiedImageError as error:
         raise ImageError("it is not a readable image (unknown format)") from error
     except Image.DecompressionBombError as error:
@@ -161,6 +160,13 @@ def _from_bytes(data: bytes, max_pixels: int) -> Picture:
         raise _unreadable(error) from error
     with image:
         return _guarded(image, max_pixels)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of the formats that this build of Pillow knows."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _guarded(image: Image.Image, max_pixels: int) -> Picture:
@@ -258,9 +264,9 @@ def _array_to_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
     if array.dtype == np.uint16:
         return (array // 256).astype(np.uint8)
     if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
+        return np.where(array, np.uint8(255), np.uint8(0))
     if array.dtype.kind == "f" and array.min() >= 0 and array.max() <= 1:
-        return np.rint(array * 255).astype(np.uint8)
+        return cast("NDArray[np.uint8]", np.rint(array * 255).astype(np.uint8))
     raise ImageError(
         f"an array of {array.dtype} is no picture", mend="Give uint8, uint16, bool, or floats from 0 to 1."
     )
