@@ -157,6 +157,18 @@ def test_a_table_that_cannot_be_finished_leaves_the_old_one(
     assert "no file fits this pattern" in ran.err
 
 
+@pytest.mark.parametrize("option", ["--csv", "--parquet", "--annotate"])
+def test_where_nothing_can_be_written_is_one_line(
+    mien: Mien, tiny_run: Run, crops: list[Path], tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    out = tmp_path / "file" / "out.csv"
+    ran = mien("predict", crops[0], "--model", tiny_run.out, "--detector", "none", option, out)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "it cannot be written" in ran.err
+    assert str(tmp_path / "file") in ran.err
+
+
 def test_uncertain_faces_are_said_to_be(mien: Mien, tiny_run: Run, crops: list[Path]) -> None:
     ran = mien("predict", *crops, "--model", tiny_run.out, "--detector", "none", "--json", "--min-confidence", 1)
     assert {json.loads(line)["faces"][0]["emotion"] for line in ran.out.splitlines()} == {"uncertain"}

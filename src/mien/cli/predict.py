@@ -72,20 +72,26 @@ def predict(
     Pictures that cannot be read are told apart and do not stop the others; the exit code is then 1.
     """
     _quiet_libraries()  # before they are imported
+    from mien.errors import DataError
     from mien.predict import Predictor
     from mien.predict.files import find_pictures
     from mien.predict.sinks import csv_sink, parquet_sink
 
     paths = find_pictures(images, allow_urls)
     predictor = Predictor(model, threads, detector, min_confidence, batch, max_pixels)
-    tally, stopped = Tally(), False
+    tally = Tally()
     sinks: list[Sink] = [tally.add]
-    with ExitStack() as stack:
-        sinks += [stack.enter_context(csv_sink(csv, predictor.labels))] if csv else []
-        sinks += [stack.enter_context(parquet_sink(parquet, predictor.labels))] if parquet else []
-        sinks += [_print_line] if as_json else []
-        sinks += [_annotator(annotate)] if annotate else []
-        stopped = _run(predictor, paths, sinks)
+    try:
+        with ExitStack() as stack:
+            sinks += [stack.enter_context(csv_sink(csv, predictor.labels))] if csv else []
+            sinks += [stack.enter_context(parquet_sink(parquet, predictor.labels))] if parquet else []
+            sinks += [_print_line] if as_json else []
+            sinks += [_annotator(annotate, max_pixels)] if annotate else []
+            stopped = _run(predictor, paths, sinks)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # reading gives no OSError: what cannot be read is told apart
+        raise DataError(f"it cannot be written ({error.strerror or error})", error.filename) from error
     if not as_json:
         _print_tally(tally)
     if tally.failed:
@@ -161,8 +167,9 @@ def _print_line(one: Prediction) -> None:
     sys.stdout.write(json.dumps(one.to_dict()) + "\n")
 
 
-def _annotator(folder: Path) -> Sink:
+def _annotator(folder: Path, max_pixels: int) -> Sink:
     """Writes the annotated copy of each picture; pictures of the same name in different folders get a number."""
+    from mien.errors import ImageError
     from mien.predict.files import is_url
     from mien.predict.sinks import annotate
 
@@ -176,7 +183,11 @@ def _annotator(folder: Path) -> Sink:
         stem = name.stem or "picture"
         number = taken[f"{stem}{suffix}"]
         taken[f"{stem}{suffix}"] += 1
-        annotate(_source(one.path), one, folder / f"{stem}{f'-{number + 1}' if number else ''}{suffix}")
+        out = folder / f"{stem}{f'-{number + 1}' if number else ''}{suffix}"
+        try:
+            annotate(_source(one.path), one, out, max_pixels)
+        except ImageError as error:  # it was there a moment ago
+            error_line(error)
 
     return write
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mien.emotions import Emotion
 from mien.errors import require
 from mien.files import atomic
-from mien.predict.images import Source, read_picture
+from mien.predict.images import MAX_PIXELS, Source, read_picture
 from mien.predict.results import Face, Prediction
 
 Sink = Callable[[Prediction], None]
@@ -70,15 +70,19 @@ def _schema(arrow: Any, labels: Sequence[str]) -> Any:
     return arrow.schema(kinds)
 
 
-def annotate(source: Source, prediction: Prediction, out: Path) -> None:
+def annotate(source: Source, prediction: Prediction, out: Path, max_pixels: int = MAX_PIXELS) -> None:
     """Write a copy of a picture with a frame and a label around every face.
 
     Args:
         source: the picture.
         prediction: what was found in it.
         out: the file; its suffix says which kind (``.png``, ``.jpg``).
+        max_pixels: as that of :func:`mien.predict.images.read_picture`.
+
+    Raises:
+        ImageError: where the picture can no longer be read.
     """
-    picture = read_picture(source)
+    picture = read_picture(source, max_pixels=max_pixels)
     across, down = picture.zoom
     image = Image.fromarray(picture.pixels)
     pen = ImageDraw.Draw(image)
