@@ -27,15 +27,6 @@ if TYPE_CHECKING:
 Mien = Callable[..., Ran]
 
 
-@pytest.fixture
-def crops(drawn: Faces, tmp_path: Path) -> list[Path]:
-    """Three faces as image files."""
-    paths = [tmp_path / name for name in ("a.png", "b.jpg", "c [red].png")]
-    for image, path in zip(drawn.images, paths, strict=False):
-        Image.fromarray(image).save(path)
-    return paths
-
-
 def only_line(ran: Ran) -> str:
     """The one line on stderr of a command that was refused with exit code 2."""
     assert (ran.code, ran.out) == (2, ""), ran

@@ -29,15 +29,6 @@ BROKEN = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def crops(drawn: Faces, tmp_path: Path) -> list[Path]:
-    """Three faces as image files."""
-    paths = [tmp_path / name for name in ("a.png", "b.jpg", "c [red].png")]
-    for image, path in zip(drawn.images, paths, strict=False):
-        Image.fromarray(image).save(path)
-    return paths
-
-
 def broken(kind: str, folder: Path) -> bytes:
     """A file that is no picture, of one of ten kinds."""
     whole = {}

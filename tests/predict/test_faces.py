@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import cv2
@@ -75,6 +76,17 @@ def test_the_shipped_detector_is_the_noted_one() -> None:
     assert b"09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc" in model
     assert "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc" in notice
     assert len(model) < 4_000_000
+
+
+@pytest.mark.parametrize(("name", "framing"), [("centerface", CenterFace.framing), ("yunet", YuNet.framing)])
+def test_the_framings_are_the_measured_ones(name: str, framing: Framing) -> None:
+    """The side is the median times the margin by which both detectors' faces were named best."""
+    results = json.loads((Path(__file__).resolve().parents[2] / "results" / "framing.json").read_text())
+    measured, named = (results["detectors"][name][part] for part in ("framing", "pasted_public"))
+    margin = max(named["by_margin"], key=named["by_margin"].__getitem__)
+    assert framing.side == pytest.approx(measured["side"] * float(margin), abs=0.006)
+    assert framing.right == pytest.approx(measured["right"], abs=0.02)
+    assert framing.down == pytest.approx(measured["down"], abs=0.003)
 
 
 def test_of_overlapping_boxes_the_surest_stays() -> None:
