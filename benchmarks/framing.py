@@ -97,7 +97,9 @@ def main():
     scenes = [load(name, options.photos) for name in SCENES]
     scenes = [cv2.resize(scene, (320, 256), interpolation=cv2.INTER_AREA) for scene in scenes]
     session = Session(load_bundle("best"), threads=1)
-    detectors = {"centerface": CenterFace(threads=1)} | ({"yunet": YuNet(options.yunet)} if options.yunet else {})
+    detectors = {"centerface": CenterFace(threshold=0.5, threads=1)} | (
+        {"yunet": YuNet(options.yunet)} if options.yunet else {}
+    )
     found = {}
     for name, detect in detectors.items():
         framing = measure(detect, train.images[some])
