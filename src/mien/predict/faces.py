@@ -95,7 +95,8 @@ class CenterFace:
     """CenterFace (Xu et al. 2019, arXiv:1911.03599), which comes with mien; it runs on ONNX Runtime.
 
     Args:
-        threshold: the lowest score of a face; 0.35 finds more than 0.5 and nothing false (results/detectors.json).
+        threshold: the lowest score of a face; 0.35 finds more than 0.5, and no more that is false
+            (results/detectors.json).
         side: the picture is reduced until its longer side has this many pixels; more finds smaller faces, and takes
             longer.
         threads: how many threads a call may use; 0 lets ONNX Runtime choose.
