@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from mien.cli import main
 from mien.data import Faces, load_faces
@@ -112,6 +113,15 @@ def drawn() -> Faces:
 def drawn_csv(drawn: Faces, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The drawn faces as a file."""
     return convert_faces(drawn, tmp_path_factory.mktemp("drawn") / "drawn.csv", "csv")
+
+
+@pytest.fixture
+def crops(drawn: Faces, tmp_path: Path) -> list[Path]:
+    """Three faces as image files."""
+    paths = [tmp_path / name for name in ("a.png", "b.jpg", "c [red].png")]
+    for image, path in zip(drawn.images, paths, strict=False):
+        Image.fromarray(image).save(path)
+    return paths
 
 
 @pytest.fixture(scope="session")

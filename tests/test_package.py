@@ -28,7 +28,9 @@ assert not heavy & (set(sys.modules) - before), heavy & set(sys.modules)
 
 
 def test_the_public_names() -> None:
-    assert mien.__all__ == ["Emotion", "Face", "Faces", "Predictor", "evaluate", "load_faces", "train"]
+    assert mien.__all__ == [
+        "Emotion", "Face", "Faces", "Prediction", "Predictor", "evaluate", "load_faces", "to_rows", "train"
+    ]  # fmt: skip
     assert dir(mien) == sorted([*mien.__all__, "__version__"])
     for name in mien.__all__:
         assert callable(getattr(mien, name))

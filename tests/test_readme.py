@@ -24,7 +24,7 @@ def test_its_tables_are_those_of_the_committed_results() -> None:
 def test_it_shows_every_command_and_none_that_does_not_exist() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     exist = {name for name in commands if name != "data"} | {f"data {name}" for name in commands["data"].commands}
-    shown = set(re.findall(r"^\$ mien (data [a-z]+|[a-z]+)", README, flags=re.M))
+    shown = set(re.findall(r"^\$ mien (data [a-z]+|[a-z-]+)", README, flags=re.M))
     assert shown == exist
 
 

@@ -10,19 +10,21 @@ from mien.emotions import Emotion
 if TYPE_CHECKING:
     from mien.data import Faces, load_faces
     from mien.evaluate import evaluate
-    from mien.predict import Face, Predictor
+    from mien.predict import Face, Prediction, Predictor, to_rows
     from mien.train import train
 
 __version__ = "0.1.0"
 
-__all__ = ["Emotion", "Face", "Faces", "Predictor", "evaluate", "load_faces", "train"]
+__all__ = ["Emotion", "Face", "Faces", "Prediction", "Predictor", "evaluate", "load_faces", "to_rows", "train"]
 
 _HOMES = {
     "Face": "mien.predict",
     "Faces": "mien.data",
+    "Prediction": "mien.predict",
     "Predictor": "mien.predict",
     "evaluate": "mien.evaluate",
     "load_faces": "mien.data",
+    "to_rows": "mien.predict",
     "train": "mien.train",
 }
 

@@ -47,7 +47,7 @@ def run_demo(
     say("3/4 judged; pictures drawn")
     test = outcome.test.faces
     index = min(106, len(test) - 1)
-    face = Predictor(outcome.bundle).faces(test.images[index : index + 1])[0]
+    face = Predictor(outcome.bundle, detector="none").faces(test.images[index : index + 1])[0]
     say(f"4/4 one face: number {index} of {outcome.test.split}")
     true = test.labels[test.emotion[index]]
     title = f"{faces.name}, {outcome.test.split}, number {index}"

@@ -5,6 +5,7 @@
     MienError              exit code 2: the input or the request is wrong, and the message says how to mend it
     ├── DataError          a data set that cannot be read, or a row of it
     │   └── BadRowError    one row or one image; with skip_bad it is skipped, counted and listed
+    ├── ImageError         a picture that cannot be read; among many it is told apart and the others go on
     ├── ModelError         a model bundle that is missing, damaged or does not fit
     ├── WeightsError       the ImageNet weights: absent, damaged, or of another network
     ├── RecipeError        a recipe or a --set that does not hold together
@@ -48,6 +49,10 @@ class DataError(MienError):
 
 class BadRowError(DataError):
     """One unreadable row or image of a data set."""
+
+
+class ImageError(MienError):
+    """A picture that cannot be read, or is too large to be safe."""
 
 
 class ModelError(MienError):

@@ -1,4 +1,4 @@
-"""``mien train``, ``evaluate``, ``predict``, ``show``, ``summary`` and ``demo`` as a user runs them."""
+"""``mien train``, ``evaluate``, ``show``, ``summary`` and ``demo`` as a user runs them; ``predict`` without extras."""
 
 from __future__ import annotations
 
@@ -27,58 +27,12 @@ if TYPE_CHECKING:
 Mien = Callable[..., Ran]
 
 
-@pytest.fixture
-def crops(drawn: Faces, tmp_path: Path) -> list[Path]:
-    """Three faces as image files."""
-    paths = [tmp_path / name for name in ("a.png", "b.jpg", "c [red].png")]
-    for image, path in zip(drawn.images, paths, strict=False):
-        Image.fromarray(image).save(path)
-    return paths
-
-
 def only_line(ran: Ran) -> str:
     """The one line on stderr of a command that was refused with exit code 2."""
     assert (ran.code, ran.out) == (2, ""), ran
     assert ran.err.count("\n") == 1
     assert ran.err.startswith("error: ")
     return ran.err
-
-
-def test_predict_prints_a_row_an_image(mien: Mien, tiny_run: Run, crops: list[Path]) -> None:
-    ran = mien("predict", *crops, "--model", tiny_run.out)
-    assert (ran.code, ran.err) == (0, "")
-    for path, one in zip(crops, Predictor(tiny_run.out).crops(crops), strict=True):
-        (row,) = [line for line in ran.out.splitlines() if str(path) in line]
-        assert one.faces[0].emotion in row
-        assert f"{one.faces[0].confidence:.1%}" in row
-
-
-def test_predict_json_is_a_document_a_line(mien: Mien, tiny_run: Run, crops: list[Path]) -> None:
-    ran = mien("predict", *crops, "--model", tiny_run.out / "best.mien", "--json")
-    assert (ran.code, ran.err) == (0, "")
-    found = [json.loads(line) for line in ran.out.splitlines()]
-    assert found == [one.to_dict() for one in Predictor(tiny_run.out).crops(crops)]
-    for one in found:
-        assert set(one) == {"path", "width", "height", "faces", "error"}
-        assert sum(one["faces"][0]["probabilities"].values()) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("options", [[], ["--json"]])
-def test_predict_goes_on_past_bad_files_and_exits_with_2(
-    mien: Mien, tiny_run: Run, crops: list[Path], tmp_path: Path, options: list[str]
-) -> None:
-    bad = tmp_path / "bad.png"
-    bad.write_bytes(crops[0].read_bytes()[:300])
-    ran = mien("predict", crops[0], bad, tmp_path / "gone.png", crops[1], "--model", tiny_run.out, *options)
-    assert ran.code == 2
-    lines = ran.err.splitlines()
-    assert len(lines) == 2
-    assert lines[0].startswith(f"error: {bad}: ")
-    assert lines[1] == f"error: {tmp_path / 'gone.png'}: No such file or directory"
-    if options:
-        assert [json.loads(line)["error"] is None for line in ran.out.splitlines()] == [True, False, False, True]
-    else:
-        assert [str(path) in ran.out for path in (*crops, bad)] == [True, True, False, False]
 
 
 def test_a_model_that_is_missing_or_damaged_is_one_line(mien: Mien, crops: list[Path], tmp_path: Path) -> None:
@@ -257,7 +211,7 @@ def without_extras(*arguments: object) -> Ran:
 
 
 def test_a_base_install_predicts(tiny_run: Run, crops: list[Path]) -> None:
-    ran = without_extras("predict", *crops, "--model", tiny_run.out, "--json")
+    ran = without_extras("predict", *crops, "--model", tiny_run.out, "--detector", "none", "--json")
     assert (ran.code, ran.err) == (0, "")
     expected = Predictor(tiny_run.out).crops(crops)
     for line, one in zip(ran.out.splitlines(), expected, strict=True):

@@ -11,6 +11,7 @@ import typer
 
 from mien.cli import data as data_commands
 from mien.cli import judge as judge_commands
+from mien.cli import predict as predict_commands
 from mien.cli import report as report_commands
 from mien.cli import train as train_commands
 from mien.cli.console import error_line
@@ -28,7 +29,8 @@ app.add_typer(data_commands.app, name="data")
 app.command()(train_commands.train)
 app.command()(train_commands.summary)
 app.command()(judge_commands.evaluate)
-app.command()(judge_commands.predict)
+app.command()(predict_commands.predict)
+app.command(name="fetch-detector")(predict_commands.fetch_detector)
 app.command()(judge_commands.show)
 app.command()(report_commands.report)
 

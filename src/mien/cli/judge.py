@@ -1,14 +1,13 @@
-"""``mien evaluate``, ``mien predict`` and ``mien show``."""
+"""``mien evaluate`` and ``mien show``."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.console import console, error_line, print_json, print_table, stderr
+from mien.cli.console import console, print_json, print_table, stderr
 from mien.cli.data import load
 from mien.cli.train import AsJson, Data, print_agreement
 
@@ -67,44 +66,6 @@ def evaluate(
     )
 
 
-def predict(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Face crops: image files of any size.")],
-    model: Annotated[Path, typer.Option("--model", metavar="MODEL", help=WHICH)] = Path("best"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a line and image.")] = False,
-) -> None:
-    """Name the expression of face crops; files that cannot be read are told apart and do not stop the others."""
-    import json
-
-    from mien.predict import Predictor
-
-    predictor = Predictor(model)
-    found = predictor.crops(images)
-    if as_json:
-        for one in found:
-            sys.stdout.write(json.dumps(one.to_dict()) + "\n")
-    else:
-        _print_predictions([(one.path, face) for one in found for face in one.faces])
-    refused = [one for one in found if one.error is not None]
-    for one in refused:
-        error_line(f"{one.path}: {one.error}")
-    if refused:
-        raise typer.Exit(2)
-
-
-def _print_predictions(found: list[tuple[str, Face]]) -> None:
-    """One face with all its percentages; several as a table with the two most probable emotions of each."""
-    if len(found) == 1:
-        path, face = found[0]
-        console.print(f"{path}: {face.emotion}", markup=False)
-        print_percentages(face)
-    elif found:
-        rows = []
-        for path, face in found:
-            first, second, *_ = sorted(face.probabilities.items(), key=lambda item: -item[1])
-            rows.append([path, first[0], f"{first[1]:.1%}", f"{second[0]} {second[1]:.1%}"])
-        print_table(f"{len(rows)} faces", ["image", "emotion", "probability", "next"], rows, text=2)
-
-
 def print_percentages(face: Face) -> None:
     """Every class with its percentage, a line each."""
     for name, share in face.probabilities.items():
@@ -132,7 +93,7 @@ def show(
     from mien.evaluate import plots
     from mien.predict import Predictor
 
-    predictor = Predictor(model)
+    predictor = Predictor(model, detector="none")
     faces = load(data).select(split)
     if index >= len(faces):
         raise DataError(f"there is no face {index}", f"{faces.name}, {split}", f"It has 0 to {len(faces) - 1}.")

@@ -67,11 +67,16 @@ def _decode(data: bytes) -> Decoded:
     if image is None:
         image = _decode_strict(data)
     height, width = image.shape
-    if width != SIDE or height != SIDE:
-        shrink = height >= SIDE and width >= SIDE
-        way = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
-        image = cast("NDArray[np.uint8]", cv2.resize(image, (SIDE, SIDE), interpolation=way))
-    return Decoded(image, width, height)
+    return Decoded(resize_face(image), width, height)
+
+
+def resize_face(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Bring a gray image, uint8 (H, W), to uint8 (48, 48): averaged over areas where it shrinks, else linear."""
+    height, width = gray.shape
+    if width == SIDE and height == SIDE:
+        return gray
+    way = cv2.INTER_AREA if height >= SIDE and width >= SIDE else cv2.INTER_LINEAR
+    return cast("NDArray[np.uint8]", cv2.resize(gray, (SIDE, SIDE), interpolation=way))
 
 
 def _decode_fast(data: bytes) -> NDArray[np.uint8] | None:

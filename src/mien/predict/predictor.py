@@ -1,105 +1,72 @@
-"""Predictor: face crops in, calibrated emotions out, on ONNX Runtime."""
+"""Predictor: pictures in, faces with calibrated emotions out, on ONNX Runtime."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from mien.data.images import decode
-from mien.model.bundle import Bundle, load_bundle
+from mien.errors import ImageError
+from mien.model.bundle import DEFAULT, Bundle, load_bundle
 from mien.model.session import Session
+from mien.predict.faces import Detection, Detector, WholeImage, find_detector
+from mien.predict.images import MAX_PIXELS, Channels, Picture, Source, crop_face, read_picture
+from mien.predict.results import Face, Prediction
+
+Whole = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True)
-class Face:
-    """What a model says of one face.
-
-    Attributes:
-        box: left, top, width and height in the image, pixels.
-        probabilities: each class's probability, in the order of the classes; they sum to 1.
-        detection: the detector's confidence, 0 to 1; None where the image was given as a crop.
-    """
-
-    box: tuple[int, int, int, int]
-    probabilities: dict[str, float]
-    detection: float | None = None
-
-    def __post_init__(self) -> None:
-        total = sum(self.probabilities.values())
-        if not abs(total - 1) < 1e-3 or min(self.probabilities.values()) < 0:
-            raise ValueError(f"probabilities must be at least 0 and sum to 1, not to {total}")
-
-    @property
-    def emotion(self) -> str:
-        """The most probable class."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
-
-    @property
-    def confidence(self) -> float:
-        """The most probable class's probability."""
-        return self.probabilities[self.emotion]
-
-    def __repr__(self) -> str:
-        return f"Face({self.emotion} {self.confidence:.1%}, box={self.box})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The face, ready for JSON."""
-        return {
-            "box": list(self.box),
-            "detection": self.detection,
-            "emotion": self.emotion,
-            "confidence": self.confidence,
-            "probabilities": dict(self.probabilities),
-        }
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one image, or why it could not be read."""
+@dataclass
+class _Looked:
+    """A picture that was read and looked at, or refused; its pixels are gone, its faces are kept."""
 
     path: str
     width: int | None = None
     height: int | None = None
-    faces: tuple[Face, ...] = ()
-    error: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The prediction, ready for JSON."""
-        head = {"path": self.path, "width": self.width, "height": self.height}
-        return head | {"faces": [face.to_dict() for face in self.faces], "error": self.error}
-
-
-@dataclass
-class _Crop:
-    """An image on its way: read, or refused."""
-
-    path: str
-    width: int = 0
-    height: int = 0
-    pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
+    found: list[tuple[Whole, float | None]] = field(default_factory=list)
+    crops: list[NDArray[np.uint8]] = field(default_factory=list)
     error: str | None = None
 
 
 class Predictor:
-    """A model ready to name expressions.
+    """A model ready to find faces and name their expressions; safe to use from several threads.
 
     Args:
-        model: a bundle, its file, or a run folder.
+        model: a shipped model's name, a bundle, its file, or a run folder.
         threads: how many threads a call may use; 0 lets ONNX Runtime choose.
+        detector: what finds the faces: ``"auto"`` (YuNet where its file is present, else CenterFace),
+            ``"centerface"``, ``"yunet"``, ``"none"`` (each image is a face crop), or a detector of your own.
+        min_confidence: a face whose most probable class is less probable than this is "uncertain"; its probabilities
+            stay.
+        batch: how many faces go through the network at once, and how many images are looked at before they do.
+        max_pixels: larger images are refused before they are decoded.
 
     Raises:
-        ModelError: where the model cannot be read.
+        ModelError: where the model or the detector cannot be read.
+        ValueError: where ``min_confidence`` is not between 0 and 1, or ``batch`` or ``max_pixels`` not above 0.
     """
 
-    def __init__(self, model: Bundle | str | Path, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: Bundle | str | Path = DEFAULT,
+        threads: int = 0,
+        detector: Detector | str = "auto",
+        min_confidence: float = 0.0,
+        batch: int = 64,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"min_confidence is between 0 and 1, not {min_confidence}")
+        if batch < 1 or max_pixels < 1:
+            raise ValueError("batch and max_pixels are at least 1")
         self.bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        self.min_confidence, self.batch, self.max_pixels = min_confidence, batch, max_pixels
+        self.detector = find_detector(detector, threads) if isinstance(detector, str) else detector
         self._session = Session(self.bundle, threads)
 
     @property
@@ -108,42 +75,86 @@ class Predictor:
         return self.bundle.card.labels
 
     def faces(self, images: NDArray[np.uint8]) -> list[Face]:
-        """Name the expressions of gray faces, uint8 (N, 48, 48), in one batch.
+        """Name the expressions of gray faces, uint8 (N, 48, 48).
 
         A model with two heads says what people would see, which is not always the label that FER2013 would give.
         """
-        rows = self._session.probabilities(images)[self.bundle.card.heads[-1]]
         side = images.shape[-1]
-        return [Face((0, 0, side, side), dict(zip(self.labels, map(float, row), strict=True))) for row in rows]
+        return [self._face((0, 0, side, side), row, None) for row in self._probabilities(images)]
 
-    def crops(self, paths: Sequence[str | Path]) -> list[Prediction]:
-        """Name the expression of image files that each show one face and little else.
+    @overload
+    def predict(self, images: Source, channels: Channels = "rgb") -> Prediction: ...
+    @overload
+    def predict(self, images: list[Any] | tuple[Any, ...], channels: Channels = "rgb") -> list[Prediction]: ...
+    def predict(
+        self, images: Source | list[Any] | tuple[Any, ...], channels: Channels = "rgb"
+    ) -> Prediction | list[Prediction]:
+        """Find the faces of one image, or of a list or tuple of them, and name their expressions.
 
-        A file that cannot be read gives a prediction with ``error``; the others are not affected.
+        Args:
+            images: a path, an encoded file's bytes, an array (such as a video's frame), a Pillow image; or several.
+            channels: the order of arrays' colours: ``"rgb"``, or OpenCV's ``"bgr"``.
+
+        Returns:
+            For one image a prediction, for several a list of them, in the same order. An image that cannot be read
+            gives a prediction with ``error``; the others are not affected.
         """
-        crops = [_read(Path(path)) for path in paths]
-        good = [crop.pixels for crop in crops if crop.pixels is not None]
-        answers = iter(self.faces(np.stack(good)) if good else [])
-        return [_prediction(crop, next(answers)) if crop.error is None else _refused(crop) for crop in crops]
+        if isinstance(images, list | tuple):
+            return list(self.stream(images, channels))
+        return next(self.stream([images], channels))
+
+    def stream(self, images: Iterable[Source], channels: Channels = "rgb") -> Iterator[Prediction]:
+        """As :meth:`predict`, one image after the other, for as many as there are: memory does not grow with them.
+
+        The faces of every ``batch`` images go through the network together.
+        """
+        return self._stream(images, self.detector, channels)
+
+    def crops(self, images: Sequence[Source]) -> list[Prediction]:
+        """Name the expression of images that each show one face and little else.
+
+        An image that cannot be read gives a prediction with ``error``; the others are not affected.
+        """
+        return list(self._stream(images, WholeImage(), "rgb"))
+
+    def _stream(self, images: Iterable[Source], detector: Detector, channels: Channels) -> Iterator[Prediction]:
+        numbered = zip(count(), images, strict=False)
+        while chunk := list(islice(numbered, self.batch)):
+            looked = [self._look(_name(place, image), image, detector, channels) for place, image in chunk]
+            crops = [crop for one in looked for crop in one.crops]
+            rows = iter(self._probabilities(np.stack(crops)) if crops else ())
+            for one in looked:
+                faces = tuple(self._face(box, next(rows), score) for box, score in one.found)
+                yield Prediction(one.path, one.width, one.height, faces, one.error)
+
+    def _look(self, path: str, image: Source, detector: Detector, channels: Channels) -> _Looked:
+        try:
+            picture = read_picture(image, channels, self.max_pixels)
+        except ImageError as error:
+            return _Looked(path, error=error.what if error.mend is None else f"{error.what}. {error.mend}")
+        looked = _Looked(path, picture.width, picture.height)
+        for detection in detector(picture.pixels):
+            looked.found.append((_in_original(detection, picture), detection.score))
+            square = detector.framing.square(detection.box) if detector.framing else detection.box
+            looked.crops.append(crop_face(picture.pixels, square))
+        return looked
+
+    def _probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return self._session.probabilities(images, self.batch)[self.bundle.card.heads[-1]]
+
+    def _face(self, box: Whole, row: NDArray[np.float64], detection: float | None) -> Face:
+        shares = dict(zip(self.labels, map(float, row), strict=True))
+        return Face(box, shares, detection, self.min_confidence)
 
 
-def _read(path: Path) -> _Crop:
-    try:
-        data = path.read_bytes()
-        pixels = decode(data)
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-    except OSError as error:
-        return _Crop(str(path), error=error.strerror or str(error))
-    except ValueError as error:
-        return _Crop(str(path), error=str(error))
-    return _Crop(str(path), width, height, pixels)
+def _name(place: int, image: Source) -> str:
+    return str(image) if isinstance(image, str | Path) else f"[{place}]"
 
 
-def _prediction(crop: _Crop, face: Face) -> Prediction:
-    whole = Face((0, 0, crop.width, crop.height), face.probabilities)
-    return Prediction(crop.path, crop.width, crop.height, (whole,))
-
-
-def _refused(crop: _Crop) -> Prediction:
-    return Prediction(crop.path, error=crop.error)
+def _in_original(detection: Detection, picture: Picture) -> Whole:
+    """A detection's box in whole pixels of the original."""
+    across, down = picture.zoom
+    left, top, width, height = detection.box
+    return (
+        round(left * across), round(top * down), max(1, round(width * across)), max(1, round(height * down))
+    )  # fmt: skip

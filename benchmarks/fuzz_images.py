@@ -1,0 +1,88 @@
+"""Mutated image files: every one is read or refused with an ImageError, in bounded time and memory.
+
+Usage: python benchmarks/fuzz_images.py [--mutations 10000] [--json OUT]
+"""
+
+import argparse
+import io
+import json
+import resource
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mien.errors import ImageError
+from mien.files import atomic
+from mien.predict.images import read_picture
+from mien.provenance import environment
+
+COMMAND = "python benchmarks/fuzz_images.py --json results/fuzz_images.json"
+FORMS = (
+    ("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("GIF", {}), ("BMP", {}), ("WEBP", {}), ("TIFF", {}),
+    ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "jpeg"}), ("PPM", {}), ("AVIF", {}),
+)  # fmt: skip
+
+
+def seeds():
+    """A small picture in every format, by name."""
+    ramp = np.add.outer(np.arange(24) * 5, np.arange(32) * 4)
+    image = Image.fromarray(np.stack([ramp, ramp[::-1], ramp[:, ::-1]], -1).astype(np.uint8))
+    found = {}
+    for form, options in FORMS:
+        buffer = io.BytesIO()
+        image.save(buffer, form, **options)
+        found[" ".join([form, *map(str, options.values())])] = buffer.getvalue()
+    return found
+
+
+def mutated(data, rng):
+    """A few bytes changed, some cut out, some doubled, or the end cut off."""
+    changed = bytearray(data)
+    for _ in range(rng.integers(1, 9)):
+        changed[rng.integers(len(changed))] = rng.integers(256)
+    way, place = rng.integers(4), int(rng.integers(len(changed)))
+    if way == 1:
+        del changed[place:]
+    elif way == 2:
+        del changed[place : place + int(rng.integers(1, 30))]
+    elif way == 3:
+        changed[place:place] = changed[place : place + 40]
+    return bytes(changed)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mutations", type=int, default=10_000)
+    parser.add_argument("--json", type=Path, dest="out")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    rng, files, counts, slowest = np.random.default_rng(0), seeds(), Counter(), 0.0
+    for data in files.values():
+        read_picture(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for number in range(options.mutations):
+        data = mutated(list(files.values())[number % len(files)], rng)
+        start = time.perf_counter()
+        try:
+            read_picture(data, max_pixels=10_000_000)
+            counts["read"] += 1
+        except ImageError:
+            counts["refused"] += 1
+        slowest = max(slowest, time.perf_counter() - start)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    report = {
+        "command": COMMAND, "formats": list(files), "mutations": options.mutations, **counts,
+        "slowest_seconds": round(slowest, 3), "memory_grown_mb": round((after - before) / 1024, 1), **environment(),
+    }  # fmt: skip
+    print(json.dumps(report, indent=2))
+    if options.out:
+        with atomic(options.out) as temporary:
+            temporary.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""``mien predict`` and ``mien fetch-detector``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mien.cli.console import console, error_line, print_table, stderr
+from mien.cli.judge import WHICH, print_percentages
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from mien.predict import Face, Prediction, Predictor
+    from mien.predict.images import Source
+    from mien.predict.sinks import Sink
+
+SHOWN = 40
+"""How many faces the printed table lists at most."""
+
+
+class Tally:
+    """What is kept of all predictions for the end: counts, the first faces, and the names of those that failed."""
+
+    def __init__(self) -> None:
+        self.images = self.faces = self.without = 0
+        self.failed: list[str] = []
+        self.shown: list[tuple[str, Face]] = []
+        self.emotions: Counter[str] = Counter()
+
+    def add(self, one: Prediction) -> None:
+        """Count one image."""
+        self.images += 1
+        self.faces += len(one.faces)
+        self.without += one.error is None and not one.faces
+        self.emotions.update(face.emotion for face in one.faces)
+        self.shown += [(one.path, face) for face in one.faces[: SHOWN - len(self.shown)]]
+        if one.error is not None:
+            self.failed.append(one.path)
+
+
+def predict(
+    images: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, folders of them, or patterns.")],
+    model: Annotated[Path, typer.Option("--model", metavar="MODEL", help=WHICH)] = Path("best"),
+    detector: Annotated[
+        str, typer.Option("--detector", help="auto, centerface, yunet, or none: every picture is a face crop.")
+    ] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a line and picture.")] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="OUT", help="Write a row a face.")] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", metavar="OUT", help="The same as parquet.")] = None,
+    annotate: Annotated[
+        Path | None, typer.Option("--annotate", metavar="DIR", help="Write copies with the faces framed and labelled.")
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Faces that the network sees at once.")] = 64,
+    min_confidence: Annotated[
+        float, typer.Option("--min-confidence", min=0, max=1, help="Below this probability a face is uncertain.")
+    ] = 0.0,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="Threads of the networks; 0: all cores.")] = 0,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Larger pictures are refused.")] = 100_000_000,
+    allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch pictures from http and https.")] = False,
+) -> None:
+    """Find the faces in pictures and name their expressions.
+
+    Pictures that cannot be read are told apart and do not stop the others; the exit code is then 1.
+    """
+    _quiet_libraries()  # before they are imported
+    from mien.errors import DataError
+    from mien.predict import Predictor
+    from mien.predict.files import find_pictures
+    from mien.predict.sinks import csv_sink, parquet_sink
+
+    paths = find_pictures(images, allow_urls)
+    predictor = Predictor(model, threads, detector, min_confidence, batch, max_pixels)
+    tally = Tally()
+    sinks: list[Sink] = [tally.add]
+    try:
+        with ExitStack() as stack:
+            sinks += [stack.enter_context(csv_sink(csv, predictor.labels))] if csv else []
+            sinks += [stack.enter_context(parquet_sink(parquet, predictor.labels))] if parquet else []
+            sinks += [_print_line] if as_json else []
+            sinks += [_annotator(annotate, max_pixels)] if annotate else []
+            stopped = _run(predictor, paths, sinks)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # reading gives no OSError: what cannot be read is told apart
+        raise DataError(f"it cannot be written ({error.strerror or error})", error.filename) from error
+    if not as_json:
+        _print_tally(tally)
+    if tally.failed:
+        error_line(f"{len(tally.failed):,} of {tally.images:,} pictures could not be read")
+    if stopped:
+        error_line(f"interrupted after {tally.images:,} of {len(paths):,} pictures; these are kept")
+        raise typer.Exit(130)
+    if tally.failed:
+        raise typer.Exit(1)
+
+
+def _quiet_libraries() -> None:
+    """What decoders remark on damaged files, and OpenCV on its own engine, would stand between the errors."""
+    import os
+    import warnings
+
+    warnings.filterwarnings("ignore", module="PIL")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+
+
+def fetch_detector() -> None:
+    """Download the face detector YuNet (233 kB), check it, and use it from now on."""
+    from mien.predict.fetch import fetch_yunet
+
+    console.print(str(fetch_yunet()), markup=False)
+
+
+def _run(predictor: Predictor, paths: list[str], sinks: list[Sink]) -> bool:
+    """Hand every prediction to the sinks; whether Ctrl-C ended it, in which case what is done is kept."""
+    with _progress() as progress:
+        bar = progress.add_task("", total=len(paths))
+        try:
+            for one in _predictions(predictor, paths):
+                for sink in sinks:
+                    sink(one)
+                if one.error is not None:
+                    error_line(f"{one.path}: {one.error}")
+                progress.advance(bar)
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def _predictions(predictor: Predictor, paths: list[str]) -> Iterator[Prediction]:
+    """Predictions under the names that the user gave; URLs are fetched one by one as their turn comes."""
+    from dataclasses import replace
+
+    for path, one in zip(paths, predictor.stream(map(_source, paths)), strict=True):
+        yield replace(one, path=path)
+
+
+def _source(path: str) -> Source:
+    from mien.predict.files import fetch_picture, is_url
+
+    return partial(fetch_picture, path) if is_url(path) else path
+
+
+def _progress() -> Progress:
+    """A bar with rate and time left, on a terminal only."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: object) -> Text:
+            speed = getattr(task, "speed", None)
+            return Text("" if speed is None else f"{speed:,.1f}/s")
+
+    parts = (BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    return Progress(*parts, console=stderr, transient=True, disable=not sys.stderr.isatty())
+
+
+def _print_line(one: Prediction) -> None:
+    sys.stdout.write(json.dumps(one.to_dict()) + "\n")
+
+
+def _annotator(folder: Path, max_pixels: int) -> Sink:
+    """Writes the annotated copy of each picture; pictures of the same name in different folders get a number."""
+    from mien.errors import ImageError
+    from mien.predict.files import is_url
+    from mien.predict.sinks import annotate
+
+    taken: Counter[str] = Counter()
+
+    def write(one: Prediction) -> None:
+        if one.error is not None:
+            return
+        name = Path(one.path.partition("?")[0] if is_url(one.path) else one.path)
+        suffix = ".png" if name.suffix.lower() in (".png", ".gif", ".bmp") else ".jpg"
+        stem = name.stem or "picture"
+        number = taken[f"{stem}{suffix}"]
+        taken[f"{stem}{suffix}"] += 1
+        out = folder / f"{stem}{f'-{number + 1}' if number else ''}{suffix}"
+        try:
+            annotate(_source(one.path), one, out, max_pixels)
+        except ImageError as error:  # it was there a moment ago
+            error_line(error)
+
+    return write
+
+
+def _print_tally(tally: Tally) -> None:
+    """One face with all its percentages; several as a table with the two most probable emotions of each, and sums."""
+    if tally.images == tally.faces == 1:
+        path, face = tally.shown[0]
+        console.print(f"{path}: {face.emotion}", markup=False)
+        print_percentages(face)
+        return
+    if tally.shown:
+        rows = []
+        for path, face in tally.shown:
+            first, second, *_ = sorted(face.probabilities.items(), key=lambda item: -item[1])
+            place = " ".join(map(str, face.box))
+            rows.append([path, face.emotion, place, f"{first[1]:.1%}", f"{second[0]} {second[1]:.1%}"])
+        some = f"{tally.faces:,} faces" if tally.faces <= SHOWN else f"the first {SHOWN} of {tally.faces:,} faces"
+        print_table(some, ["image", "emotion", "box", "probability", "next"], rows, text=3)
+    if tally.faces > 1:
+        counts = [[name, f"{count:,}", f"{count / tally.faces:.1%}"] for name, count in tally.emotions.most_common()]
+        print_table(f"{tally.images:,} pictures", ["emotion", "faces", "share"], counts)
+    if tally.without:
+        console.print(f"without a face: {tally.without:,} of {tally.images:,} pictures")

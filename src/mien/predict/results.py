@@ -1,0 +1,128 @@
+"""What a prediction is: faces with emotions, an image's faces or its error, and both as rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+UNCERTAIN = "uncertain"
+"""The emotion of a face whose most probable class is less probable than the ``min_confidence`` that was asked for."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """What a model says of one face.
+
+    Attributes:
+        box: left, top, width and height in the image, pixels; may reach beyond the image.
+        probabilities: each class's probability, in the order of the classes; they sum to 1.
+        detection: the detector's confidence, 0 to 1; None where the image was given as a crop.
+        min_confidence: below this probability the emotion is "uncertain".
+    """
+
+    box: tuple[int, int, int, int]
+    probabilities: dict[str, float]
+    detection: float | None = None
+    min_confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        total = sum(self.probabilities.values())
+        if not abs(total - 1) < 1e-3 or min(self.probabilities.values()) < 0:
+            raise ValueError(f"probabilities must be at least 0 and sum to 1, not to {total}")
+        if len(self.box) != 4 or min(self.box[2:]) < 1:
+            raise ValueError(f"a box is left, top, width and height, the last two at least 1, not {self.box}")
+        if self.detection is not None and not 0 <= self.detection <= 1:
+            raise ValueError(f"a detection's confidence is between 0 and 1, not {self.detection}")
+
+    @property
+    def emotion(self) -> str:
+        """The most probable class, or ``"uncertain"``."""
+        best = max(self.probabilities, key=self.probabilities.__getitem__)
+        return best if self.probabilities[best] >= self.min_confidence else UNCERTAIN
+
+    @property
+    def confidence(self) -> float:
+        """The most probable class's probability."""
+        return max(self.probabilities.values())
+
+    def __repr__(self) -> str:
+        return f"Face({self.emotion} {self.confidence:.1%}, box={self.box})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The face, ready for JSON."""
+        return {
+            "box": list(self.box),
+            "detection": self.detection,
+            "emotion": self.emotion,
+            "confidence": self.confidence,
+            "probabilities": dict(self.probabilities),
+        }
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image, or why it could not be read.
+
+    Attributes:
+        path: the file; for what came without one, its place among the images, such as ``"[3]"``.
+        width: the upright image's, in pixels; None where it could not be read.
+        height: as ``width``.
+        faces: the surest found first.
+        error: why the image could not be read, in one line; None where it was.
+    """
+
+    path: str
+    width: int | None = None
+    height: int | None = None
+    faces: tuple[Face, ...] = ()
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.error is not None and self.faces:
+            raise ValueError("an image that could not be read has no faces")
+        if self.error is None and (self.width is None or self.height is None):
+            raise ValueError("an image that was read has a width and a height")
+
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"Prediction({self.path}: {self.error})"
+        names = ", ".join(f"{face.emotion} {face.confidence:.1%}" for face in self.faces) or "no face"
+        return f"Prediction({self.path}, {self.width}x{self.height}: {names})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The prediction, ready for JSON."""
+        head = {"path": self.path, "width": self.width, "height": self.height}
+        return head | {"faces": [face.to_dict() for face in self.faces], "error": self.error}
+
+    def to_rows(self, labels: Iterable[str] = ()) -> list[dict[str, Any]]:
+        """A row a face; an image without any has one row, whose ``face`` is None, so that no image is lost.
+
+        Args:
+            labels: the classes, for the columns of rows without a face.
+        """
+        head = {"path": self.path, "width": self.width, "height": self.height}
+        blank = dict.fromkeys((*_OF_FACE, *labels)) | {"error": self.error}
+        rows = [head | blank | {"face": place} | _cells(face) for place, face in enumerate(self.faces)]
+        return rows or [head | blank]
+
+
+_OF_FACE = ("face", "x", "y", "box_width", "box_height", "detection", "emotion", "confidence")
+
+
+def _cells(face: Face) -> dict[str, Any]:
+    place = dict(zip(("x", "y", "box_width", "box_height"), face.box, strict=True))
+    said = {"detection": face.detection, "emotion": face.emotion, "confidence": face.confidence}
+    return {**place, **said, **face.probabilities}
+
+
+def to_rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
+    """Predictions as a table, for ``pandas.DataFrame`` or ``polars.DataFrame``: a row a face, all with equal columns.
+
+    The columns are ``path``, ``width``, ``height``, ``face`` (its place in the image; None where it has none), ``x``,
+    ``y``, ``box_width``, ``box_height``, ``detection``, ``emotion``, ``confidence``, each class's probability, and
+    ``error``.
+    """
+    kept = list(predictions)
+    labels = next((tuple(face.probabilities) for one in kept for face in one.faces), ())
+    return [row for one in kept for row in one.to_rows(labels)]
