@@ -28,7 +28,7 @@ assert not heavy & (set(sys.modules) - before), heavy & set(sys.modules)
 
 
 def test_the_public_names() -> None:
-    assert mien.__all__ == ["Emotion", "Face", "Faces", "Predictor", "evaluate", "load_faces", "train"]
+    assert mien.__all__ == ["Emotion", "Face", "Faces", "Predictor", "evaluate", "export_model", "load_faces", "train"]
     assert dir(mien) == sorted([*mien.__all__, "__version__"])
     for name in mien.__all__:
         assert callable(getattr(mien, name))
@@ -74,5 +74,5 @@ def test_importing_loads_nothing_heavy_says_nothing_and_writes_nothing(tmp_path:
 def test_the_module_runs_as_the_command() -> None:
     ran = subprocess.run([sys.executable, "-m", "mien", "--help"], capture_output=True, text=True, check=False)
     assert ran.returncode == 0
-    for command in ("train", "evaluate", "predict", "show", "report", "summary", "demo", "data"):
+    for command in ("train", "evaluate", "predict", "show", "report", "export", "summary", "demo", "data"):
         assert command in ran.stdout

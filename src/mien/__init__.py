@@ -10,18 +10,20 @@ from mien.emotions import Emotion
 if TYPE_CHECKING:
     from mien.data import Faces, load_faces
     from mien.evaluate import evaluate
+    from mien.export import export_model
     from mien.predict import Face, Predictor
     from mien.train import train
 
 __version__ = "0.1.0"
 
-__all__ = ["Emotion", "Face", "Faces", "Predictor", "evaluate", "load_faces", "train"]
+__all__ = ["Emotion", "Face", "Faces", "Predictor", "evaluate", "export_model", "load_faces", "train"]
 
 _HOMES = {
     "Face": "mien.predict",
     "Faces": "mien.data",
     "Predictor": "mien.predict",
     "evaluate": "mien.evaluate",
+    "export_model": "mien.export",
     "load_faces": "mien.data",
     "train": "mien.train",
 }

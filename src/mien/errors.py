@@ -6,6 +6,7 @@
     ├── DataError          a data set that cannot be read, or a row of it
     │   └── BadRowError    one row or one image; with skip_bad it is skipped, counted and listed
     ├── ModelError         a model bundle that is missing, damaged or does not fit
+    │   └── ExportError    an export that is refused, or that answers too differently from its bundle
     ├── WeightsError       the ImageNet weights: absent, damaged, or of another network
     ├── RecipeError        a recipe or a --set that does not hold together
     ├── DivergedError      training met a loss that is not a number (exit code 3: the run did start)
@@ -52,6 +53,10 @@ class BadRowError(DataError):
 
 class ModelError(MienError):
     """A model bundle that is missing, damaged or does not fit."""
+
+
+class ExportError(ModelError):
+    """An export that is refused, or that answers too differently from its bundle."""
 
 
 class WeightsError(MienError):

@@ -10,6 +10,7 @@ import sys
 import typer
 
 from mien.cli import data as data_commands
+from mien.cli import export as export_commands
 from mien.cli import judge as judge_commands
 from mien.cli import report as report_commands
 from mien.cli import train as train_commands
@@ -31,6 +32,7 @@ app.command()(judge_commands.evaluate)
 app.command()(judge_commands.predict)
 app.command()(judge_commands.show)
 app.command()(report_commands.report)
+app.command()(export_commands.export)
 
 
 def main() -> None:
