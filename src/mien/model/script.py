@@ -49,7 +49,7 @@ def traced(bundle: Bundle) -> Any:
 def save_script(bundle: Bundle, module: Any, path: Path, notes: dict[str, str]) -> None:
     """Write a traced bundle; its metadata and ``notes`` go into the extra file ``mien.json``."""
     text = json.dumps(metadata(bundle) | notes)
-    torch.jit.save(module, str(path), _extra_files={NOTES: text})  # type: ignore[no-untyped-call]
+    torch.jit.save(module, str(path), _extra_files={NOTES: text})
 
 
 def run_script(path: Path, images: NDArray[np.uint8], batch: int = 256) -> list[NDArray[np.float32]]:
