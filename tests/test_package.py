@@ -29,7 +29,7 @@ assert not heavy & (set(sys.modules) - before), heavy & set(sys.modules)
 
 def test_the_public_names() -> None:
     assert mien.__all__ == [
-        "Emotion", "Face", "Faces", "Prediction", "Predictor", "evaluate", "load_faces", "to_rows", "train"
+        "Emotion", "Face", "Faces", "Prediction", "Predictor", "evaluate", "export_model", "load_faces", "to_rows", "train"
     ]  # fmt: skip
     assert dir(mien) == sorted([*mien.__all__, "__version__"])
     for name in mien.__all__:
@@ -76,5 +76,5 @@ def test_importing_loads_nothing_heavy_says_nothing_and_writes_nothing(tmp_path:
 def test_the_module_runs_as_the_command() -> None:
     ran = subprocess.run([sys.executable, "-m", "mien", "--help"], capture_output=True, text=True, check=False)
     assert ran.returncode == 0
-    for command in ("train", "evaluate", "predict", "show", "report", "summary", "demo", "data"):
+    for command in ("train", "evaluate", "predict", "show", "report", "export", "summary", "demo", "data"):
         assert command in ran.stdout

@@ -10,12 +10,24 @@ from mien.emotions import Emotion
 if TYPE_CHECKING:
     from mien.data import Faces, load_faces
     from mien.evaluate import evaluate
+    from mien.export import export_model
     from mien.predict import Face, Prediction, Predictor, to_rows
     from mien.train import train
 
 __version__ = "0.1.0"
 
-__all__ = ["Emotion", "Face", "Faces", "Prediction", "Predictor", "evaluate", "load_faces", "to_rows", "train"]
+__all__ = [
+    "Emotion",
+    "Face",
+    "Faces",
+    "Prediction",
+    "Predictor",
+    "evaluate",
+    "export_model",
+    "load_faces",
+    "to_rows",
+    "train",
+]
 
 _HOMES = {
     "Face": "mien.predict",
@@ -23,6 +35,7 @@ _HOMES = {
     "Prediction": "mien.predict",
     "Predictor": "mien.predict",
     "evaluate": "mien.evaluate",
+    "export_model": "mien.export",
     "load_faces": "mien.data",
     "to_rows": "mien.predict",
     "train": "mien.train",

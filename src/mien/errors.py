@@ -7,6 +7,7 @@
     │   └── BadRowError    one row or one image; with skip_bad it is skipped, counted and listed
     ├── ImageError         a picture that cannot be read; among many it is told apart and the others go on
     ├── ModelError         a model bundle that is missing, damaged or does not fit
+    │   └── ExportError    an export that is refused, or that answers too differently from its bundle
     ├── WeightsError       the ImageNet weights: absent, damaged, or of another network
     ├── RecipeError        a recipe or a --set that does not hold together
     ├── DivergedError      training met a loss that is not a number (exit code 3: the run did start)
@@ -57,6 +58,10 @@ class ImageError(MienError):
 
 class ModelError(MienError):
     """A model bundle that is missing, damaged or does not fit."""
+
+
+class ExportError(ModelError):
+    """An export that is refused, or that answers too differently from its bundle."""
 
 
 class WeightsError(MienError):

@@ -226,6 +226,7 @@ def test_a_base_install_predicts(tiny_run: Run, crops: list[Path]) -> None:
         (["evaluate", "x.mien"], "sklearn"),
         (["show", "x.mien", "x.png", "--index", "0"], "matplotlib"),
         (["report", "x.mien"], "torch"),
+        (["export", "x.mien", "x.onnx"], "onnx"),
         (["demo"], "lightning"),
     ],
 )

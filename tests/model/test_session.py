@@ -61,6 +61,16 @@ def test_the_size_of_batches_changes_nothing(bundle: Bundle, drawn: Faces) -> No
     assert session.probabilities(drawn.images[:0])[Head.LABELS].shape == (0, 7)
 
 
+@pytest.mark.parametrize("count", [1, 2, 23, 150])
+def test_threads_share_out_the_faces_and_keep_their_order(bundle: Bundle, drawn: Faces, count: int) -> None:
+    alone, shared_out = Session(bundle, threads=1), Session(bundle, threads=3)
+    expected = alone.logits(drawn.images[:count])[Head.LABELS]
+    for batch in (4, 16):
+        found = shared_out.logits(drawn.images[:count], batch)[Head.LABELS]
+        assert np.abs(found - expected).max() < 1e-5
+    assert Session(bundle).threads >= 1
+
+
 def test_one_session_serves_many_threads(bundle: Bundle, drawn: Faces) -> None:
     session = Session(bundle, threads=1)
     parts = [drawn.images[start : start + 5] for start in range(0, 150, 5)] * 4

@@ -10,6 +10,7 @@ import sys
 import typer
 
 from mien.cli import data as data_commands
+from mien.cli import export as export_commands
 from mien.cli import judge as judge_commands
 from mien.cli import predict as predict_commands
 from mien.cli import report as report_commands
@@ -33,6 +34,7 @@ app.command()(predict_commands.predict)
 app.command(name="fetch-detector")(predict_commands.fetch_detector)
 app.command()(judge_commands.show)
 app.command()(report_commands.report)
+app.command()(export_commands.export)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mien.model.bundle import Bundle
     from mien.predict import Face
 
-WHICH = "A shipped model's name (best, fast, tiny), a bundle, or the folder of a run."
+WHICH = "A shipped model's name (best, fast, tiny), a bundle, an ONNX file of mien export, or the folder of a run."
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help=WHICH)]
 
 

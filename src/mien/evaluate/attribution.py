@@ -18,7 +18,7 @@ from mien.errors import ModelError
 from mien.model.bundle import Bundle
 from mien.model.compact import NormBounded
 from mien.model.mobilenet import ConvNorm
-from mien.model.networks import Network, build
+from mien.model.networks import Network, load_network
 from mien.model.preprocess import prepare
 from mien.model.spec import Head
 
@@ -152,15 +152,6 @@ def network_cam(
         hook.remove()
     weights = gradient.mean((2, 3), keepdim=True)  # (B, K, 1, 1), alpha of equation 1
     return F.relu((weights * kept[0].detach()).sum(1)).float().numpy()
-
-
-def load_network(bundle: Bundle) -> Network:
-    """The bundle's network in torch, in inference mode, with frozen weights."""
-    network = build(bundle.card.network)
-    state = {name: torch.from_numpy(np.array(array)) for name, array in bundle.weights.items()}
-    network.load_state_dict(state, strict=False)  # a bundle leaves out the norms' step counters
-    network.requires_grad_(False)
-    return network.eval()
 
 
 def choose_layer(network: Network) -> Layer:

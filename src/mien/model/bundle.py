@@ -34,7 +34,7 @@ from mien.model.preprocess import Preprocessing
 from mien.model.spec import Head, NetworkSpec, heads
 
 CARD_FILE, GRAPH_FILE = "model.yaml", "model.onnx"
-SUFFIX = ".mien"
+SUFFIX, ONNX_SUFFIX = ".mien", ".onnx"
 BEST = f"best{SUFFIX}"
 """The bundle's name inside a run folder."""
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -77,6 +77,9 @@ class Card(BaseModel):
         return heads(self.network)
 
 
+_ORIGIN = f"Name the {SUFFIX} bundle that it was made from."
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A bundle in memory.
@@ -87,6 +90,7 @@ class Bundle:
         graph: the ONNX graph, without weights.
         sha256: of the file, hex; empty for a bundle that was never saved.
         path: the file.
+        stored: how many numbers the model holds, where its weights stay inside the graph: an exported ONNX file.
     """
 
     card: Card
@@ -94,11 +98,22 @@ class Bundle:
     graph: bytes
     sha256: str = ""
     path: Path | None = None
+    stored: int | None = None
 
     @property
     def parameters(self) -> int:
         """How many numbers the bundle's weights hold."""
-        return sum(array.size for array in self.weights.values())
+        return sum(array.size for array in self.weights.values()) if self.stored is None else self.stored
+
+    def state(self) -> Mapping[str, NDArray[np.float32]]:
+        """The weights, for what builds the network anew.
+
+        Raises:
+            ModelError: for an exported ONNX file, whose weights are folded, perhaps rounded, and inside the graph.
+        """
+        if self.stored is not None:
+            raise ModelError("an exported model only runs; its weights stay in its graph", self.path, _ORIGIN)
+        return self.weights
 
 
 def save_bundle(bundle: Bundle, path: str | Path) -> Bundle:
@@ -146,10 +161,16 @@ def find_bundle(model: str | Path) -> Path:
 def load_bundle(model: str | Path) -> Bundle:
     """Read a bundle and check it: checksums, settings, labels. A session checks that weights and graph fit.
 
+    An ONNX file that mien exported is read as well (:mod:`mien.model.exported`).
+
     Raises:
         ModelError: where the file is no bundle, is damaged, or its parts do not belong together.
     """
     path = find_bundle(model)
+    if path.suffix.lower() == ONNX_SUFFIX:
+        from mien.model.exported import load_exported  # which reads through a session, which reads this module
+
+        return load_exported(path)
     data = path.read_bytes()
     members = _members(data, path)
     card = _card(members[CARD_FILE], path)
@@ -178,12 +199,22 @@ def _members(data: bytes, path: Path) -> dict[str, bytes]:
 def _card(text: bytes, path: Path) -> Card:
     try:
         settings = yaml.safe_load(text)
-        card = Card.model_validate(settings)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ModelError(f"{CARD_FILE} is unreadable", path, "Copy or train it again.") from error
+    return checked_card(settings, CARD_FILE, path)
+
+
+def checked_card(settings: Any, what: str, path: Path) -> Card:
+    """The card that these settings spell; ``what`` names them in errors.
+
+    Raises:
+        ModelError: where they do not fit this version of mien.
+    """
+    try:
+        card = Card.model_validate(settings)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
-        raise ModelError(f"{CARD_FILE} does not fit this version of mien ({faults})", path) from error
+        raise ModelError(f"{what} does not fit this version of mien ({faults})", path) from error
     if len(card.labels) != card.network.classes:
         raise ModelError(f"it has {card.network.classes} classes but {len(card.labels)} labels", path)
     return card

@@ -67,7 +67,7 @@ def build_graph(spec: NetworkSpec, weights: Weights) -> bytes:
     Args:
         spec: the network's settings.
         weights: its state, float32 arrays by name; the graph takes their shapes, not their values. Where convolutions
-            have a bias in place of a norm, the norms are taken as folded in.
+            have a bias in place of a norm, the norms are taken as folded in (:func:`mien.model.standalone.folded`).
     """
     writer = _Writer(weights)
     if isinstance(spec, MobileNetSpec):
@@ -107,7 +107,7 @@ def _compact(writer: _Writer, spec: CompactSpec) -> None:
     _conv_norm(writer, "features.down.pw", 1)
     for number in range(1, spec.depth[1] + 1):
         _residual(writer, f"features.coarse_{number}")
-    _norm(writer, "features.last")
+    _last_norm(writer, "features.last")
     _bound(writer)
     _pool_and_heads(writer, spec.votes)
 
@@ -157,6 +157,15 @@ def _conv_norm(writer: _Writer, name: str, stride: int, bounded: bool = True) ->
 def _norm(writer: _Writer, name: str) -> None:
     parts = [writer.weight(f"{name}.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
     writer.add("BatchNormalization", *parts, epsilon=NORM_EPSILON)
+
+
+def _last_norm(writer: _Writer, name: str) -> None:
+    """A norm after a sum, or, folded, the 1x1 convolution of each channel that it comes to."""
+    if f"{name}.running_var" in writer.weights:
+        _norm(writer, name)
+    else:
+        weights = [writer.weight(f"{name}.{part}") for part in ("weight", "bias")]
+        writer.add("Conv", *weights, group=len(writer.weights[f"{name}.weight"]))
 
 
 def _bound(writer: _Writer) -> None:

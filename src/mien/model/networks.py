@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
 from mien.errors import RecipeError
+from mien.model.bundle import Bundle
 from mien.model.cnn import Cnn
 from mien.model.compact import Compact
 from mien.model.mobilenet import MobileNet
@@ -24,6 +26,19 @@ def build(spec: NetworkSpec) -> Network:
     else:
         network = Compact(spec) if isinstance(spec, CompactSpec) else Cnn(spec)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def load_network(bundle: Bundle) -> Network:
+    """The bundle's network in torch, in inference mode, with frozen weights.
+
+    Raises:
+        ModelError: for an exported ONNX file.
+    """
+    network = build(bundle.card.network)
+    state = {name: torch.from_numpy(np.array(array)) for name, array in bundle.state().items()}
+    network.load_state_dict(state, strict=False)  # a bundle leaves out the norms' step counters
+    network.requires_grad_(False)
+    return network.eval()
 
 
 def set_trainable(network: Network, part: Literal["head", "all"] | int) -> None:

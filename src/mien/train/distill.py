@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 
 from mien.errors import RecipeError
 from mien.model.bundle import Card, load_bundle
-from mien.model.networks import Network, build
+from mien.model.networks import Network, load_network
 from mien.model.preprocess import Preprocessing
 from mien.model.spec import Head
 from mien.train.loader import Batch
@@ -68,11 +67,7 @@ class Teacher:
             raise RecipeError("the teacher takes other input than the recipe's preprocessing makes", how.teacher)
         if bundle.card.labels != labels:
             raise RecipeError(f"the teacher's classes are {', '.join(bundle.card.labels)}", how.teacher)
-        network = build(bundle.card.network)
-        state = {name: torch.from_numpy(np.array(array)) for name, array in bundle.weights.items()}
-        network.load_state_dict(state, strict=False)  # a bundle leaves out the norms' step counters
-        network.requires_grad_(False)
-        return cls(network.eval(), bundle.card, bundle.sha256, how)
+        return cls(load_network(bundle), bundle.card, bundle.sha256, how)
 
     def loss(self, every: dict[Head, Tensor], batch: Batch) -> Tensor:
         """Cross-entropy with the teacher's answers, averaged over the batch and added up over the heads both have.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import RecipeError
-from mien.model.bundle import SUFFIX, load_bundle
+from mien.model.bundle import ONNX_SUFFIX, SUFFIX, load_bundle
 from mien.model.mobilenet import ConvNorm, Pooling
 from mien.model.networks import Network, build, gray_fold, set_trainable, stored_counts
 from mien.model.spec import heads
@@ -53,7 +53,7 @@ def summarize_network(model: str | Path) -> dict[str, Any]:
 
 def _recipe_of(model: str | Path) -> Recipe:
     path = Path(model)
-    if path.suffix == SUFFIX or path.is_dir():
+    if path.suffix in (SUFFIX, ONNX_SUFFIX) or path.is_dir():
         card = load_bundle(path).card
         if "recipe" not in card.provenance:
             raise RecipeError("this bundle does not say by which recipe it was trained", path)

@@ -1,0 +1,65 @@
+"""``mien export``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mien.cli.console import console, print_json, print_table
+from mien.cli.data import load
+from mien.cli.judge import ModelArgument
+from mien.cli.train import AsJson, Data
+
+
+def export(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file: .onnx, or .pt for TorchScript.")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="onnx, onnx-int8 or torchscript.")] = "onnx",
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a model for other runtimes, unless what comes out answers differently from the model."""
+    from mien.errors import require
+
+    require("onnx", "train")
+    from mien.export import export_model
+
+    faces = load(data) if data or os.environ.get("MIEN_DATA") else None
+    made = export_model(model, out, to, faces)
+    if as_json:
+        print_json(made.to_dict())
+        return
+    source = f"{made.bundle.card.name} (SHA-256 {made.bundle.sha256[:16]}…)"
+    console.print(f"{made.path}: {made.size / 1e6:.2f} MB (SHA-256 {made.sha256[:16]}…), from {source}", markup=False)
+    _print_gate(made.gate)
+
+
+def _print_gate(gate: dict[str, Any]) -> None:
+    if "difference" in gate:
+        console.print(
+            f"largest difference of a probability {gate['difference']:.1e} (at most {gate['bound']:g})"
+            f" on {gate['faces']:,} faces of {gate['data']}",
+            markup=False,
+        )
+        return
+    rows = [[name, *_cells(gate, key, style)] for name, key, style in _ROWS if gate["bundle"][key] is not None]
+    print_table(f"{gate['data']}, PublicTest: {gate['faces']:,} faces", ["figure", "bundle", "int8", "change"], rows)
+    console.print(f"at most {100 * gate['bound']:g} points of accuracy may be lost", markup=False)
+
+
+_ROWS = [
+    ("accuracy", "accuracy", ".2%"),
+    ("clean accuracy", "clean", ".2%"),
+    ("FER+ agreement", "agreement", ".2%"),
+    ("macro F1", "macro_f1", ".3f"),
+    ("NLL", "nll", ".3f"),
+    ("ECE", "ece", ".3f"),
+]
+
+
+def _cells(gate: dict[str, Any], key: str, style: str) -> list[str]:
+    before, after = gate["bundle"][key], gate["export"][key]
+    return [format(before, style), format(after, style), format(after - before, f"+{style}")]
