@@ -11,6 +11,8 @@ const [KEY, VALUE] = [1, 2];
 /** The graph's output for each head; a file's last head is the one whose answer people are shown. */
 const OUTPUTS = { labels: "logits", votes: "votes" };
 const TEMPERATURES = { labels: "temperature", votes: "votes_temperature" };
+const SENSELESS = "its metadata make no sense; export the model again";
+const CUT = "it is no ONNX file, or only a part of one";
 /** The longest side of a picture in memory, in pixels. */
 const LONGEST = 2560;
 
@@ -19,15 +21,24 @@ export function readCard(bytes) {
   const notes = readMetadata(bytes);
   const said = (key) => {
     if (!notes.has(key)) throw new Error(`it is no model that mien exported: its metadata lack "${key}"`);
-    return JSON.parse(notes.get(key));
+    return parsed(notes.get(key));
   };
-  const { side, factor, offset } = said("preprocessing");
-  const head = said("heads").at(-1);
-  const [output, temperature] = [OUTPUTS[head], said("calibration")[TEMPERATURES[head]]];
-  if (!(side > 0 && temperature > 0 && Number.isFinite(factor) && Number.isFinite(offset))) {
-    throw new Error("its metadata make no sense");
+  const { side, factor, offset } = said("preprocessing") ?? {};
+  const head = said("heads")?.at?.(-1);
+  const [output, temperature] = [OUTPUTS[head], said("calibration")?.[TEMPERATURES[head]]];
+  const labels = said("labels");
+  if (!(side > 0 && temperature > 0 && Number.isFinite(factor) && Number.isFinite(offset) && Array.isArray(labels))) {
+    throw new Error(SENSELESS);
   }
-  return { name: notes.get("name") ?? "model", labels: said("labels"), side, factor, offset, output, temperature };
+  return { name: notes.get("name") ?? "model", labels, side, factor, offset, output, temperature };
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error(SENSELESS);
+  }
 }
 
 /** The metadata of an ONNX file, given as Uint8Array, as a Map of strings. */
@@ -51,7 +62,7 @@ function* fields(bytes) {
       value += (byte & 127) * scale;
       if (byte < 128) return value;
     }
-    throw new Error("it is no ONNX file, or only a part of one");
+    throw new Error(CUT);
   };
   while (at < bytes.length) {
     const tag = varint();
@@ -63,9 +74,9 @@ function* fields(bytes) {
       const length = varint();
       if (at + length <= bytes.length) yield [Math.floor(tag / 8), bytes.subarray(at, at + length)];
       at += length;
-    } else throw new Error("it is no ONNX file");
+    } else throw new Error(CUT);
   }
-  if (at > bytes.length) throw new Error("it is no ONNX file, or only a part of one");
+  if (at > bytes.length) throw new Error(CUT);
 }
 
 /** A model ready to run. */

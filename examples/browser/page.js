@@ -8,6 +8,8 @@ const WARM_UP = 3;
 const RECENT = 25;
 /** Milliseconds between two announcements to a screen reader while the camera runs. */
 const SPEAK_EVERY = 2000;
+/** Photos below this many pixels are enlarged without blur. */
+const SMALL = 200;
 
 const $ = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
@@ -25,8 +27,9 @@ start();
 async function start() {
   try {
     const ort = await loadRuntime();
-    const bytes = await loadFile(new URLSearchParams(location.search).get("model") ?? "model.onnx");
-    model = await Model.load(bytes, ort);
+    const file = new URLSearchParams(location.search).get("model") ?? "model.onnx";
+    const bytes = await loadFile(file);
+    model = await loadModel(bytes, ort, file);
     for (let run = 0; run < WARM_UP; run++) await model.probabilities(new Uint8Array(model.card.side ** 2));
     ready(bytes.length);
   } catch (error) {
@@ -42,6 +45,14 @@ async function loadRuntime() {
     return ort;
   } catch {
     throw new Error("onnxruntime-web is not here. Run npm ci in this folder, then load the page again.");
+  }
+}
+
+async function loadModel(bytes, ort, file) {
+  try {
+    return await Model.load(bytes, ort);
+  } catch (error) {
+    throw new Error(`${file}: ${error.message}`);
   }
 }
 
@@ -153,6 +164,8 @@ async function openPhoto(blob) {
   $("photo").getContext("2d").putImageData(picture, 0, 0);
   $("zoom").value = 1;
   centre = [0.5, 0.5];
+  $("photo").classList.toggle("tall", picture.height > picture.width);
+  $("photo").classList.toggle("small", Math.max(picture.width, picture.height) < SMALL);
   stage("photo");
   namePhoto();
 }
@@ -176,6 +189,12 @@ function frame() {
 
 function namePhoto() {
   const box = frame();
+  place(box);
+  name(() => cropFace(picture, model.card.side, box));
+}
+
+/** Lay the frame over the photo as it is shown. */
+function place(box) {
   const whole = box[2] === picture.width && box[3] === picture.height;
   $("frame").hidden = whole;
   $("zoomed").textContent = whole ? "whole photo" : `${box[2]} pixels`;
@@ -184,7 +203,6 @@ function namePhoto() {
   style.left = `${photo.offsetLeft + box[0] * scale}px`;
   style.top = `${photo.offsetTop + box[1] * scale}px`;
   style.width = style.height = `${box[2] * scale}px`;
-  name(() => cropFace(picture, model.card.side, box));
 }
 
 function moveFrame(across, down) {
@@ -194,12 +212,16 @@ function moveFrame(across, down) {
 
 async function startCamera() {
   complain("");
+  $("camera").disabled = true;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
   } catch (error) {
     complain(`The camera cannot be used (${error.name}). Allow it in the browser, over https or on localhost.`);
     return;
+  } finally {
+    $("camera").disabled = false;
   }
+  stream.getVideoTracks()[0].addEventListener("ended", stopCamera);
   $("camera").textContent = "Stop the camera";
   stage("video");
   $("video").srcObject = stream;
@@ -210,6 +232,10 @@ async function startCamera() {
 function nextFrame() {
   const video = $("video");
   if (!stream) return;
+  if (!$("problem").hidden) {
+    stopCamera();
+    return;
+  }
   const side = Math.min(video.videoWidth, video.videoHeight);
   const box = [(video.videoWidth - side) / 2, (video.videoHeight - side) / 2, side, side];
   const done = side ? name(() => cropFace(grab(video, box), model.card.side)) : Promise.resolve();
@@ -232,7 +258,7 @@ $("file").addEventListener("change", (event) => {
 $("camera").addEventListener("click", () => (stream ? stopCamera() : startCamera()));
 $("zoom").addEventListener("input", namePhoto);
 addEventListener("paste", (event) => openPhoto(event.clipboardData.files[0]));
-addEventListener("resize", () => picture && !stream && namePhoto());
+addEventListener("resize", () => picture && !stream && place(frame()));
 for (const kind of ["dragover", "dragleave", "drop"]) {
   addEventListener(kind, (event) => {
     event.preventDefault();
