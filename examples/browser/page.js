@@ -100,6 +100,7 @@ async function name(take) {
   waiting = take;
   if (busy) return;
   busy = true;
+  $("answer").dataset.busy = "";
   try {
     while (waiting) {
       const face = waiting();
@@ -113,6 +114,7 @@ async function name(take) {
     complain(`The model does not run: ${error.message}`);
   } finally {
     busy = false;
+    delete $("answer").dataset.busy;
   }
 }
 
