@@ -109,5 +109,5 @@ class Visit:
     def shown(self) -> list[float]:
         """The probabilities on the bars, once nothing is being named."""
         self.page.wait_for_selector("#answer:not([data-busy])")
-        bars = self.page.query_selector_all("[role=meter]")
-        return [float(bar.get_attribute("aria-valuenow") or "nan") for bar in bars]
+        read: list[float] = self.page.eval_on_selector_all("[role=meter]", "all => all.map((one) => +one.ariaValueNow)")
+        return read

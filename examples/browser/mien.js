@@ -1,7 +1,7 @@
 /**
  * A model that `mien export` wrote, in a browser: from pixels to calibrated probabilities.
  *
- * It follows mien's own steps, rounding included. Labels, scaling and temperature come from the ONNX file's metadata,
+ * It follows mien's own steps. Labels, scaling and temperature come from the ONNX file's metadata,
  * which ONNX Runtime Web does not show; so they are read from the file itself.
  * Format: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (ModelProto.metadata_props, StringStringEntryProto).
  */
