@@ -98,10 +98,12 @@ export class Model {
 
   /** The probabilities of each class, in the order of the labels, of a gray face: Uint8Array of side * side. */
   async probabilities(face) {
-    const { side, output, temperature } = this.card;
+    const { labels, side, output, temperature } = this.card;
     const input = new this.Tensor("float32", Float32Array.from(face, (gray) => this.scaled[gray]), [1, 1, side, side]);
     const answer = await this.session.run({ faces: input }, [output]);
-    return softmax(Array.from(answer[output].data, (logit) => logit / temperature));
+    const logits = answer[output].data;
+    if (logits.length !== labels.length) throw new Error("its graph gives other arrays than its metadata say");
+    return softmax(Array.from(logits, (logit) => logit / temperature));
   }
 }
 

@@ -30,7 +30,6 @@ async function start() {
     const file = new URLSearchParams(location.search).get("model") ?? "model.onnx";
     const bytes = await loadFile(file);
     model = await loadModel(bytes, ort, file);
-    for (let run = 0; run < WARM_UP; run++) await model.probabilities(new Uint8Array(model.card.side ** 2));
     ready(bytes.length);
   } catch (error) {
     $("about").textContent = "The page could not start.";
@@ -50,7 +49,9 @@ async function loadRuntime() {
 
 async function loadModel(bytes, ort, file) {
   try {
-    return await Model.load(bytes, ort);
+    const loaded = await Model.load(bytes, ort);
+    for (let run = 0; run < WARM_UP; run++) await loaded.probabilities(new Uint8Array(loaded.card.side ** 2));
+    return loaded;
   } catch (error) {
     throw new Error(`${file}: ${error.message}`);
   }
@@ -59,9 +60,9 @@ async function loadModel(bytes, ort, file) {
 async function loadFile(name) {
   // Only the page's own folder: an address of elsewhere must not choose the model.
   if (!/^[\w.-]+\.onnx$/.test(name)) throw new Error(`"${name}" is no name of an .onnx file in this folder.`);
-  const answer = await fetch(name);
+  const answer = await fetch(name).catch(() => null);
   const make = `Write one with: mien export best examples/browser/${name}`;
-  if (!answer.ok) throw new Error(`There is no model ${name} in this folder. ${make}`);
+  if (!answer?.ok) throw new Error(`There is no ${name} to fetch from this folder. ${make}`);
   return new Uint8Array(await answer.arrayBuffer());
 }
 
@@ -183,9 +184,12 @@ function frame() {
   const [width, height, zoom] = [picture.width, picture.height, Number($("zoom").value)];
   if (zoom === 1) return [0, 0, width, height];
   const side = Math.max(1, Math.round(Math.min(width, height) / zoom));
-  const corner = [width, height].map((length, axis) => Math.round(length * centre[axis] - side / 2));
-  const [left, top] = corner.map((at, axis) => Math.min(Math.max(at, 0), [width, height][axis] - side));
-  centre = [(left + side / 2) / width, (top + side / 2) / height];
+  // The centre keeps its fractions of a pixel, so that a slow drag over a small photo adds up.
+  centre = [width, height].map((length, axis) => {
+    const half = side / 2 / length;
+    return Math.min(Math.max(centre[axis], half), 1 - half);
+  });
+  const [left, top] = [width, height].map((length, axis) => Math.round(length * centre[axis] - side / 2));
   return [left, top, side, side];
 }
 
@@ -217,7 +221,11 @@ async function startCamera() {
   $("camera").disabled = true;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
+    $("video").srcObject = stream;
+    stage("video");
+    await $("video").play();
   } catch (error) {
+    stopCamera();
     complain(`The camera cannot be used (${error.name}). Allow it in the browser, over https or on localhost.`);
     return;
   } finally {
@@ -225,9 +233,6 @@ async function startCamera() {
   }
   stream.getVideoTracks()[0].addEventListener("ended", stopCamera);
   $("camera").textContent = "Stop the camera";
-  stage("video");
-  $("video").srcObject = stream;
-  await $("video").play();
   nextFrame();
 }
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ from mien.predict.images import crop_face, read_picture
 from pages import EXAMPLE, Visit, chromium, install, served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
     from mien.train import Run
 
@@ -234,26 +234,40 @@ def test_what_is_no_picture_is_refused_and_the_next_is_named(visit: Visit, photo
     assert visit.page.is_hidden("#problem")
 
 
-def test_the_frame_is_laid_around_a_face_by_keyboard_alone(
-    visit: Visit, drawn: Faces, folder: Path, tmp_path: Path
+def move_by_keys(page: Page) -> None:
+    page.focus("#frame")
+    for key in ["ArrowUp", "ArrowRight"] * 30:
+        page.keyboard.press(key)
+
+
+def move_by_mouse(page: Page) -> None:
+    """Slowly: each step is less than a pixel of the photo."""
+    box = page.locator("#frame").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 200, y - 200, steps=100)
+    page.mouse.up()
+
+
+@pytest.mark.parametrize("move", [move_by_keys, move_by_mouse])
+def test_the_frame_moves_to_a_face(
+    visit: Visit, drawn: Faces, folder: Path, tmp_path: Path, move: Callable[[Page], None]
 ) -> None:
-    """A face pasted into the corner of a wide photo is named as by itself once the frame lies on it."""
+    """A face in the corner of a wide photo is named as by itself once the frame lies on it."""
     visit.ensure("one-head.onnx")
     scene = np.full((96, 144), 90, np.uint8)
     scene[:48, 96:] = drawn.images[0]
     Image.fromarray(scene).save(tmp_path / "scene.png")
     visit.name(tmp_path / "scene.png")
-    page = visit.page
-    page.focus("#zoom")
+    visit.page.focus("#zoom")
     for _ in range(10):
-        page.keyboard.press("ArrowRight")
-    page.focus("#frame")
-    for key in ["ArrowUp", "ArrowRight"] * 30:
-        page.keyboard.press(key)
-    assert page.inner_text("#zoomed") == "48 pixels"
+        visit.page.keyboard.press("ArrowRight")
+    move(visit.page)
+    assert visit.page.inner_text("#zoomed") == "48 pixels"
     wanted = expected(folder / "one-head.onnx", drawn.images[:1])[0]
-    shown = visit.shown()
-    assert np.abs(np.array(shown) - wanted).max() <= 1e-4
+    assert np.abs(np.array(visit.shown()) - wanted).max() <= 1e-4
 
 
 def test_the_camera_is_named_frame_by_frame_until_it_is_stopped(visit: Visit) -> None:
@@ -291,7 +305,7 @@ def test_nothing_is_wider_than_a_phone(visit: Visit, photos: list[Path]) -> None
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        ("none.onnx", "There is no model none.onnx in this folder. Write one with: mien export best"),
+        ("none.onnx", "There is no none.onnx to fetch from this folder. Write one with: mien export best"),
         ("foreign.onnx", 'foreign.onnx: it is no model that mien exported: its metadata lack "preprocessing"'),
         ("cut.onnx", "cut.onnx: it is no ONNX file, or only a part of one"),
         ("https://example.org/x.onnx", "is no name of an .onnx file in this folder"),
