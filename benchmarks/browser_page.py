@@ -42,7 +42,8 @@ def page(found):
 `examples/browser` is a page that runs an exported model on ONNX Runtime Web;
 [its README](../examples/browser/README.md) says how to start it.
 
-Made by `python benchmarks/browser_page.py` from `results/browser.json`, which `{found["command"]}` wrote:
+Made by `python benchmarks/browser_page.py` from `results/browser.json`, which
+`{found["command"]}` wrote:
 {found["browser"]}, onnxruntime-web {version}, {hardware["cpu"]}.
 Time is the median over {faces["count"]} faces of {faces["split"]}, one by one, scaling and softmax included; Python is
 the same file in mien's session, in turns with the browser; each has one thread. Load average {load:.1f} on
@@ -54,9 +55,9 @@ the same file in mien's session, in turns with the browser; each has one thread.
 
 Besides the model, the page loads the runtime: {megabytes(found["runtime_bytes"])}, uncompressed.
 
-The same to the bit: a picture of 48x48 pixels as PNG of eight bits, gray or colour, and its scaling. In float only the
-order of additions differs. In int8 every layer rounds to 256 steps: a sum near the edge of a step may fall to its other
-side, and later layers carry that on.
+The same to the bit: a picture of 48x48 pixels as PNG of eight bits, gray or colour, and its scaling. In the network
+only the order of additions of floats differs. In int8, where this moves a value over the edge of one of its 256 steps,
+a probability may be further apart than the table shows; the tests allow 0.01.
 
 At most one of 255 gray levels apart: pictures of other sizes (a mean halfway between two levels may be rounded the
 other way, and OpenCV enlarges with rougher weights) and transparent ones. Further apart: JPEG (another decoder), photos

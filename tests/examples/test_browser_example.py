@@ -125,8 +125,8 @@ def expected(model: Path, images: NDArray[np.uint8]) -> NDArray[np.float64]:
     return Session(bundle, threads=1).probabilities(images)[bundle.card.heads[-1]]
 
 
-# In int8 both round each layer to 256 steps, and a sum that falls on the edge of a step may fall to either side.
-@pytest.mark.parametrize(("model", "bound"), [("model.onnx", 1e-4), ("int8.onnx", 0.05), ("one-head.onnx", 1e-4)])
+# In int8 a value at the edge of one of its 256 steps may fall to either side, as floats are added in another order.
+@pytest.mark.parametrize(("model", "bound"), [("model.onnx", 1e-4), ("int8.onnx", 0.01), ("one-head.onnx", 1e-4)])
 def test_its_bars_show_pythons_probabilities(
     visit: Visit, folder: Path, photos: list[Path], drawn: Faces, model: str, bound: float
 ) -> None:
