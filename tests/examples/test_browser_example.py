@@ -295,10 +295,21 @@ def test_everything_has_a_name_and_is_reached_by_tab(visit: Visit) -> None:
     assert visit.page.get_by_label("Choose a photo").count() == 1
 
 
-def test_nothing_is_wider_than_a_phone(visit: Visit, photos: list[Path]) -> None:
-    visit.page.set_viewport_size({"width": 320, "height": 640})
+@pytest.mark.parametrize("size", [(60, 90), (90, 60), (30, 30)])
+def test_a_photo_of_any_shape_is_seen_whole_even_on_a_phone(
+    visit: Visit, size: tuple[int, int], tmp_path: Path
+) -> None:
     visit.ensure("one-head.onnx")
-    visit.name(photos[0])
+    visit.page.set_viewport_size({"width": 320, "height": 640})
+    Image.new("L", size, 90).save(tmp_path / "gray.png")
+    visit.name(tmp_path / "gray.png")
+    photo, stage = (visit.page.locator(name).bounding_box() for name in ("#photo", "#stage"))
+    assert photo is not None
+    assert stage is not None
+    for at, length in (("x", "width"), ("y", "height")):
+        assert stage[at] <= photo[at]
+        assert photo[at] + photo[length] <= stage[at] + stage[length]
+    assert photo["width"] / photo["height"] == pytest.approx(size[0] / size[1], rel=0.02)
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
