@@ -27,6 +27,7 @@ from mien.predict.timeline import Timeline, check_plot, save_timeline
 from mien.predict.tracking import TrackedFace, Tracker
 
 Sink = Callable[[Seen], None]
+_LONGEST = 8190  # pixels of a side that OpenCV's encoder takes
 _OF_FRAME = ("frame", "time", "looked", "faces")
 
 
@@ -286,6 +287,8 @@ def annotated_video(path: Path, width: int, height: int, rate: float) -> Iterato
         DataError: where it cannot be written.
     """
     size = (width + width % 2, height + height % 2)
+    if max(size) > _LONGEST:
+        raise DataError(f"frames of {width}x{height} are too large for MPEG-4", path, f"It takes {_LONGEST} a side.")
     with growing(path) as part:
         writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
         if not writer.isOpened():

@@ -189,12 +189,12 @@ def _strip(axes: Axes, track: Track, timeline: Timeline, colors: Sequence[str]) 
     edges = np.arange(BINS + 1) * timeline.width
     tops = np.cumsum(shares, axis=1)
     lower = np.zeros(BINS + 1)
-    for place, color in enumerate(colors):
+    for place, (name, color) in enumerate(zip(timeline.labels, colors, strict=True)):
         # With steps a span reaches to the next edge, so the last one needs its value twice.
         upper = np.append(tops[:, place], 0.0)
         for start, stop in _runs(known):
             low, high = (np.append(side[start:stop], side[stop - 1]) for side in (lower, upper))
-            axes.fill_between(edges[start : stop + 1], low, high, step="post", color=color, linewidth=0)
+            axes.fill_between(edges[start : stop + 1], low, high, step="post", color=color, linewidth=0, label=name)
         lower = upper
     axes.set_ylim(0, 1)
     name = f"track {track.number}" if track.number else "all faces"
