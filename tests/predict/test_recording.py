@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -179,6 +180,20 @@ def test_a_copy_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="too large for MPEG-4"), annotated_video(tmp_path / "a.mp4", 9000, 9, RATE):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_ends_before_the_disk_is_full_and_plays(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    path = write_clip(tmp_path / "longer.avi", 110, dark=range(110))
+
+    def heard(seen: Seen) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
+
+    with Video(path) as video, pytest.raises(DataError, match="the disk is full after 100 frames"):
+        record(video, predictor, Outputs(annotate=tmp_path / "out.mp4"), 50, heard=heard)
+    assert len(frames_of(tmp_path / "out.mp4")) == 100
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -27,6 +28,7 @@ from mien.predict.timeline import Timeline, check_plot, save_timeline
 from mien.predict.tracking import TrackedFace, Tracker
 
 Sink = Callable[[Seen], None]
+_ROOM = 20_000_000  # bytes that must be free for the copy to go on: OpenCV is silent where the disk is full
 _LONGEST = 8190  # pixels of a side that OpenCV's encoder takes
 _OF_FRAME = ("frame", "time", "looked", "faces")
 
@@ -300,6 +302,8 @@ def annotated_video(path: Path, width: int, height: int, rate: float) -> Iterato
             nonlocal count
             if seen.pixels is None:
                 raise ValueError("an annotated copy needs the frames' pixels")
+            if count % 100 == 0 and shutil.disk_usage(part.parent).free < _ROOM:
+                raise DataError(f"the disk is full after {count:,} frames", path, "These are kept.")
             writer.write(_fitted(_drawn(seen.pixels, seen.faces), size))
             count += 1
 
@@ -314,7 +318,7 @@ def annotated_video(path: Path, width: int, height: int, rate: float) -> Iterato
 
 
 def _check_copy(part: Path, path: Path, count: int) -> None:
-    """OpenCV says nothing where the disk is full: see whether the copy has its frames."""
+    """See whether the copy has its frames: OpenCV does not say what it could not write."""
     capture = cv2.VideoCapture(str(part))
     found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
     capture.release()
