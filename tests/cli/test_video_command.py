@@ -184,10 +184,7 @@ def test_a_signal_leaves_whole_files(long: Path, tmp_path: Path, number: int, co
     assert process.returncode == code
     frames = [int(row["frame"]) for row in table(files["csv"])]
     assert frames == list(range(len(frames)))
-    assert err.splitlines()[-1] == (
-        f"error: interrupted after {len(frames):,} frames; kept: {', '.join(map(str, files.values()))}"
-    )
-    assert "Traceback" not in err
+    assert err == f"error: interrupted after {len(frames):,} frames; kept: {', '.join(map(str, files.values()))}\n"
     assert f"{len(frames):,} looked at" in out
     assert count_frames(files["mp4"]) == len(frames)
     assert pytest.importorskip("pyarrow.parquet").read_table(files["parquet"]).num_rows == len(frames)

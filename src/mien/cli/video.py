@@ -103,5 +103,5 @@ def _print(found: Recording) -> None:
     )
     for note in found.notes:
         stderr.print(f"note: {note}", markup=False)
-    for path in found.written:
+    for path in found.written if not found.stopped else ():
         stderr.print(f"wrote {path}", markup=False)

@@ -180,12 +180,8 @@ def record(
     between = outputs.annotate is not None or (every > 1 and (outputs.csv or outputs.parquet) is not None)
     try:
         with ExitStack() as stack:
-            sinks = [
-                *_sinks(stack, outputs, video, predictor.labels),
-                tally.add,
-                timeline.add,
-                *([heard] if heard else []),
-            ]
+            sinks = [*_sinks(stack, outputs, video, predictor.labels), tally.add, timeline.add]
+            sinks += [heard] if heard else []
             # A generator that is left to the interpreter's end aborts it.
             for seen in stack.enter_context(closing(watch(video, predictor, every, tracker, between, stop))):
                 for sink in sinks:
@@ -196,19 +192,24 @@ def record(
         raise DataError(f"it cannot be written ({error.strerror or error})", error.filename) from error
     except cv2.error as error:
         raise DataError(f"OpenCV cannot go on after frame {tally.given} ({error.err})", video.name) from error
-    stopped = stop.is_set()
+    return _recorded(video, tally, timeline, outputs, stop.is_set(), time.perf_counter() - started)
+
+
+def _recorded(
+    video: Video, tally: _Tally, timeline: Timeline, outputs: Outputs, stopped: bool, elapsed: float
+) -> Recording:
     return Recording(
         video=video.name,
         width=video.width,
         height=video.height,
         rate=video.rate,
-        # What was read and not looked at any more does not count.
+        # What was read before a stop and not given any more does not count.
         frames=tally.given if stopped else video.count,
         looked=tally.looked,
         faces=tally.faces,
         tracks=timeline.count,
         seconds=tally.seconds + 1 / video.rate if stopped and tally.given else video.seconds,
-        elapsed=time.perf_counter() - started,
+        elapsed=elapsed,
         timeline=timeline,
         notes=tuple(video.notes),
         stopped=stopped,
@@ -217,7 +218,7 @@ def record(
 
 
 def _sinks(stack: ExitStack, outputs: Outputs, video: Video, labels: Sequence[str]) -> list[Sink]:
-    sinks = []
+    sinks: list[Sink] = []
     if outputs.csv is not None:
         sinks.append(stack.enter_context(csv_table(outputs.csv, labels)))
     if outputs.parquet is not None:
