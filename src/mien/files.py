@@ -30,6 +30,26 @@ def atomic(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def growing(path: str | Path) -> Iterator[Path]:
+    """A path beside ``path`` for a file that is of use before it is whole, such as ``out.part.csv`` for ``out.csv``.
+
+    The folder is made where it is missing. However the block ends, the file that it left there takes the name of
+    ``path``; where it left none, ``path`` stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    part.unlink(missing_ok=True)
+    try:
+        yield part
+    finally:
+        if part.exists():
+            _keep_mode(path, part)
+            _flush(part)
+            part.replace(path)
+
+
 def _keep_mode(path: Path, temporary: Path) -> None:
     """mkstemp's files are private; give the file the mode that an ordinary open would have given it."""
     if path.exists():

@@ -52,7 +52,7 @@ def test_a_consumer_that_leaves_early_leaves_no_thread(clip: Path, predictor: Pr
     with Video(clip) as video:
         seen = watch(video, predictor)
         assert next(seen).number == 0
-        seen.close()  # type: ignore[attr-defined]
+        seen.close()
     assert threading.active_count() == before
 
 

@@ -15,6 +15,7 @@ from mien.cli import judge as judge_commands
 from mien.cli import predict as predict_commands
 from mien.cli import report as report_commands
 from mien.cli import train as train_commands
+from mien.cli import video as video_commands
 from mien.cli.console import error_line
 from mien.errors import MienError
 
@@ -32,6 +33,7 @@ app.command()(train_commands.summary)
 app.command()(judge_commands.evaluate)
 app.command()(predict_commands.predict)
 app.command(name="fetch-detector")(predict_commands.fetch_detector)
+app.command()(video_commands.video)
 app.command()(judge_commands.show)
 app.command()(report_commands.report)
 app.command()(export_commands.export)

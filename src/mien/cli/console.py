@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from mien.errors import MienError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 console = Console(highlight=False, soft_wrap=True)
 """Where results go (stdout)."""
@@ -43,3 +48,24 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         table.add_row(*[escape(str(cell)) for cell in row])
     wide = console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=10_000)
     wide.print(table)
+
+
+def quiet_libraries() -> None:
+    """What decoders remark on damaged files, and OpenCV on its own engine, would stand between the errors."""
+    warnings.filterwarnings("ignore", module="PIL")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+def progress_bar() -> Progress:
+    """A bar with rate and time left, on a terminal only."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: object) -> Text:
+            speed = getattr(task, "speed", None)
+            return Text("" if speed is None else f"{speed:,.1f}/s")
+
+    parts = (BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    return Progress(*parts, console=stderr, transient=True, disable=not sys.stderr.isatty())

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.console import console, error_line, print_table, stderr
+from mien.cli.console import console, error_line, print_table, progress_bar, quiet_libraries
 from mien.cli.judge import WHICH, print_percentages
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from mien.predict import Face, Prediction, Predictor
     from mien.predict.images import Source
     from mien.predict.sinks import Sink
@@ -72,7 +70,7 @@ def predict(
 
     Pictures that cannot be read are told apart and do not stop the others; the exit code is then 1.
     """
-    _quiet_libraries()  # before they are imported
+    quiet_libraries()  # before they are imported
     from mien.errors import DataError
     from mien.predict import Predictor
     from mien.predict.files import find_pictures
@@ -104,15 +102,6 @@ def predict(
         raise typer.Exit(1)
 
 
-def _quiet_libraries() -> None:
-    """What decoders remark on damaged files, and OpenCV on its own engine, would stand between the errors."""
-    import os
-    import warnings
-
-    warnings.filterwarnings("ignore", module="PIL")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-
-
 def fetch_detector() -> None:
     """Download the face detector YuNet (233 kB), check it, and use it from now on."""
     from mien.predict.fetch import fetch_yunet
@@ -122,7 +111,7 @@ def fetch_detector() -> None:
 
 def _run(predictor: Predictor, paths: list[str], sinks: list[Sink]) -> bool:
     """Hand every prediction to the sinks; whether Ctrl-C ended it, in which case what is done is kept."""
-    with _progress() as progress:
+    with progress_bar() as progress:
         bar = progress.add_task("", total=len(paths))
         try:
             for one in _predictions(predictor, paths):
@@ -148,20 +137,6 @@ def _source(path: str) -> Source:
     from mien.predict.files import fetch_picture, is_url
 
     return partial(fetch_picture, path) if is_url(path) else path
-
-
-def _progress() -> Progress:
-    """A bar with rate and time left, on a terminal only."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeRemainingColumn
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: object) -> Text:
-            speed = getattr(task, "speed", None)
-            return Text("" if speed is None else f"{speed:,.1f}/s")
-
-    parts = (BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    return Progress(*parts, console=stderr, transient=True, disable=not sys.stderr.isatty())
 
 
 def _print_line(one: Prediction) -> None:

@@ -6,7 +6,7 @@ Three threads work at once: one reads, one looks, and the caller's own writes. T
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from math import isfinite
@@ -211,7 +211,7 @@ def watch(
     tracker: Tracker | None = None,
     pixels: bool = False,
     stop: Event | None = None,
-) -> Iterator[Seen]:
+) -> Generator[Seen, None, None]:
     """Find the faces of a video's frames while it is read; memory does not grow with its length.
 
     Args:

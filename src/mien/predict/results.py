@@ -102,15 +102,17 @@ class Prediction:
             labels: the classes, for the columns of rows without a face.
         """
         head = {"path": self.path, "width": self.width, "height": self.height}
-        blank = dict.fromkeys((*_OF_FACE, *labels)) | {"error": self.error}
-        rows = [head | blank | {"face": place} | _cells(face) for place, face in enumerate(self.faces)]
+        blank = dict.fromkeys(("face", *FACE_COLUMNS, *labels)) | {"error": self.error}
+        rows = [head | blank | {"face": place} | face_cells(face) for place, face in enumerate(self.faces)]
         return rows or [head | blank]
 
 
-_OF_FACE = ("face", "x", "y", "box_width", "box_height", "detection", "emotion", "confidence")
+FACE_COLUMNS = ("x", "y", "box_width", "box_height", "detection", "emotion", "confidence")
+"""What a table says of a face, besides each class's probability."""
 
 
-def _cells(face: Face) -> dict[str, Any]:
+def face_cells(face: Face) -> dict[str, Any]:
+    """The face's cells in a row: those of :data:`FACE_COLUMNS`, and each class's probability."""
     place = dict(zip(("x", "y", "box_width", "box_height"), face.box, strict=True))
     said = {"detection": face.detection, "emotion": face.emotion, "confidence": face.confidence}
     return {**place, **said, **face.probabilities}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ from mien.predict.results import Face, Prediction
 Sink = Callable[[Prediction], None]
 _GROUP = 10_000
 _GRAY = "#8a8d91"
+_KINDS = {
+    **dict.fromkeys(("width", "height", "face", "faces", "x", "y", "box_width", "box_height", "track"), "int32"),
+    **dict.fromkeys(("path", "emotion", "error"), "string"),
+    "frame": "int64",
+    "looked": "bool_",
+}
+"""The columns that are no fractions, and pyarrow's names for what they are."""
 
 
 def columns(labels: Sequence[str]) -> list[str]:
@@ -42,32 +50,41 @@ def parquet_sink(path: Path, labels: Sequence[str]) -> Iterator[Sink]:
     Raises:
         MissingExtraError: where pyarrow is not installed.
     """
+    with atomic(path) as temporary, parquet_rows(temporary, columns(labels)) as add:
+        yield lambda one: add(one.to_rows(labels))
+
+
+@contextmanager
+def parquet_rows(path: Path, names: Sequence[str]) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+    """A parquet file for rows with cells of these names, written in groups; it is whole however the block ends.
+
+    Raises:
+        MissingExtraError: where pyarrow is not installed.
+        OSError: where it cannot be written; no file is left then.
+    """
     arrow, parquet = require("pyarrow", "parquet"), require("pyarrow.parquet", "parquet")
-    schema = _schema(arrow, labels)
+    schema = arrow.schema([(name, getattr(arrow, _KINDS.get(name, "float64"))()) for name in names])
     waiting: list[dict[str, Any]] = []
-    with atomic(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
 
-        def flush() -> None:
-            writer.write_table(arrow.Table.from_pylist(waiting, schema=schema))
-            waiting.clear()
+    def flush() -> None:
+        writer.write_table(arrow.Table.from_pylist(waiting, schema=schema))
+        waiting.clear()
 
-        def add(one: Prediction) -> None:
-            waiting.extend(one.to_rows(labels))
-            if len(waiting) >= _GROUP:
-                flush()
+    def add(rows: list[dict[str, Any]]) -> None:
+        waiting.extend(rows)
+        if len(waiting) >= _GROUP:
+            flush()
 
+    writer = parquet.ParquetWriter(path, schema)
+    try:
         yield add
-        flush()
-
-
-def _schema(arrow: Any, labels: Sequence[str]) -> Any:
-    whole = {"width", "height", "face", "x", "y", "box_width", "box_height"}
-    text = {"path", "emotion", "error"}
-    kinds = [
-        (name, arrow.int32() if name in whole else arrow.string() if name in text else arrow.float64())
-        for name in columns(labels)
-    ]
-    return arrow.schema(kinds)
+    finally:
+        try:
+            flush()
+            writer.close()
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def annotate(source: Source, prediction: Prediction, out: Path, max_pixels: int = MAX_PIXELS) -> None:
@@ -83,33 +100,55 @@ def annotate(source: Source, prediction: Prediction, out: Path, max_pixels: int 
         ImageError: where the picture can no longer be read.
     """
     picture = read_picture(source, max_pixels=max_pixels)
-    across, down = picture.zoom
     image = Image.fromarray(picture.pixels)
-    pen = ImageDraw.Draw(image)
-    size = max(11, round(min(image.size) / 32))
-    for face in prediction.faces:
-        left, top, width, height = face.box
-        box = (left / across, top / down, (left + width) / across, (top + height) / down)
-        _frame(pen, box, face, size, image.size)
+    draw_faces(image, [(face, "") for face in prediction.faces], picture.zoom)
     with atomic(out) as temporary:
         image.save(temporary, quality=92) if out.suffix == ".jpg" else image.save(temporary)
 
 
+def draw_faces(image: Image.Image, faces: Iterable[tuple[Face, str]], zoom: tuple[float, float] = (1.0, 1.0)) -> None:
+    """Draw a frame and a label around every face, into the picture.
+
+    Args:
+        image: the picture, RGB.
+        faces: each with what its label is to say before the emotion.
+        zoom: how many pixels of the faces' boxes one of the picture's stands for, across and down.
+    """
+    pen = ImageDraw.Draw(image)
+    size = max(11, round(min(image.size) / 32))
+    across, down = zoom
+    for face, name in faces:
+        left, top, width, height = face.box
+        box = (left / across, top / down, (left + width) / across, (top + height) / down)
+        _frame(pen, box, face, name, size, image.size)
+
+
 def _frame(
-    pen: ImageDraw.ImageDraw, box: tuple[float, float, float, float], face: Face, size: int, whole: tuple[int, int]
+    pen: ImageDraw.ImageDraw,
+    box: tuple[float, float, float, float],
+    face: Face,
+    name: str,
+    size: int,
+    whole: tuple[int, int],
 ) -> None:
     """A rounded frame in the emotion's colour with a dark rim, and a label above it, or below where it must."""
     colour, line = _colour(face), max(2, size // 6)
     pen.rounded_rectangle(box, radius=size / 2, outline="#000000", width=line + 2)
     inner = (box[0] + 1, box[1] + 1, max(box[0] + 1, box[2] - 1), max(box[1] + 1, box[3] - 1))
     pen.rounded_rectangle(inner, radius=size / 2, outline=colour, width=line)
-    font = ImageFont.load_default(size)
-    text = f"{face.emotion} {face.confidence:.0%}"
+    font = _font(size)
+    text = f"{name}{face.emotion} {face.confidence:.0%}"
     wide, high = pen.textlength(text, font) + size, size * 1.5
     left = min(max(0.0, box[0]), max(0.0, whole[0] - wide))
     top = box[1] - high - 2 if box[1] - high - 2 >= 0 else min(box[3] + 2, whole[1] - high)
     pen.rounded_rectangle((left, top, left + wide, top + high), radius=size / 3, fill=colour, outline="#000000")
     pen.text((left + wide / 2, top + high / 2), text, fill=_ink(colour), font=font, anchor="mm")
+
+
+@lru_cache(maxsize=4)
+def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """Pillow reads its font anew at each call, which would take longer than all else that a video's frame needs."""
+    return ImageFont.load_default(size)
 
 
 def _colour(face: Face) -> str:

@@ -1,0 +1,54 @@
+"""Ctrl-C and its like for commands that are to end well: the first asks, the second insists."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+from types import FrameType
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is not known on Windows
+
+
+class Stop:
+    """Whether a signal has come.
+
+    Attributes:
+        event: is set once one has.
+        signal: its number; 0 before.
+    """
+
+    def __init__(self) -> None:
+        self.event = Event()
+        self.signal = 0
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects of a command that a signal has ended: 128 and its number; 130 for Ctrl-C."""
+        return 128 + self.signal
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """Within the block the first Ctrl-C, SIGTERM or SIGHUP sets an event; another raises KeyboardInterrupt.
+
+    Signals that the process was started to ignore stay ignored, as ``nohup`` wants it.
+    """
+    stop = Stop()
+
+    def hear(number: int, _frame: FrameType | None) -> None:
+        if stop.signal:
+            raise KeyboardInterrupt
+        stop.signal = number
+        stop.event.set()
+
+    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    before = {one: signal.getsignal(one) for one in numbers if signal.getsignal(one) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, hear)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

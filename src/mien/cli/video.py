@@ -1,0 +1,107 @@
+"""``mien video``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mien.cli.console import console, error_line, print_json, print_table, progress_bar, quiet_libraries, stderr
+from mien.cli.judge import WHICH
+from mien.cli.signals import stop_on_signals
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from mien.predict import Predictor
+    from mien.predict.media import Seen, Video
+    from mien.predict.recording import Outputs, Recording
+
+SHOWN = 40
+"""How many tracks the printed table lists at most."""
+
+
+def video(
+    source: Annotated[str, typer.Argument(metavar="FILE|CAMERA", help="A video, or a camera's number, such as 0.")],
+    model: Annotated[Path, typer.Option("--model", metavar="MODEL", help=WHICH)] = Path("best"),
+    detector: Annotated[
+        str, typer.Option("--detector", help="auto, centerface, yunet, or none: every frame is a face crop.")
+    ] = "auto",
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="OUT", help="Write a row for each face of each frame, as it comes.")
+    ] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", metavar="OUT", help="The same as parquet.")] = None,
+    annotate: Annotated[
+        Path | None, typer.Option("--annotate", metavar="OUT.mp4", help="Write a copy with the faces framed, labelled.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="OUT.png", help="Draw each track's emotions over time.")
+    ] = None,
+    every: Annotated[int, typer.Option("--every", min=1, help="Look only at every so many-th frame.")] = 1,
+    track: Annotated[
+        bool, typer.Option("--track/--no-track", help="Follow faces from frame to frame, and smooth what they show.")
+    ] = True,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="Threads of the networks; 0: all cores.")] = 0,
+    min_confidence: Annotated[
+        float, typer.Option("--min-confidence", min=0, max=1, help="Below this probability a face is uncertain.")
+    ] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as one JSON document.")] = False,
+) -> None:
+    """Follow the faces of a video or camera and their expressions, frame by frame, in memory that does not grow.
+
+    Ctrl-C and SIGTERM end it early; the files then hold all that came before, and the exit code is 130 or 143.
+    """
+    quiet_libraries()  # before they are imported
+    from mien.predict import Predictor
+    from mien.predict.media import Video
+    from mien.predict.recording import Outputs
+
+    outputs = Outputs(csv, parquet, annotate, plot)
+    outputs.check(source)
+    with Video(source) as opened:
+        predictor = Predictor(model, threads, detector, min_confidence)
+        with stop_on_signals() as stop:
+            found = _record(opened, predictor, outputs, every, track, stop.event)
+    print_json(found.to_dict()) if as_json else _print(found)
+    if found.stopped:
+        kept = f"; kept: {', '.join(map(str, found.written))}" if found.written else ""
+        error_line(f"interrupted after {found.frames:,} frames{kept}")
+        raise typer.Exit(stop.exit_code)
+
+
+def _record(opened: Video, predictor: Predictor, outputs: Outputs, every: int, track: bool, stop: Event) -> Recording:
+    from mien.predict.recording import record
+    from mien.predict.tracking import Tracker
+
+    with progress_bar() as progress:
+        bar = progress.add_task("", total=opened.promised)
+
+        def heard(seen: Seen) -> None:
+            progress.update(bar, completed=seen.number + 1)
+
+        return record(opened, predictor, outputs, every, Tracker() if track else None, stop, heard)
+
+
+def _print(found: Recording) -> None:
+    from mien.predict.timeline import clock
+
+    labels, rows = found.timeline.labels, []
+    for track in found.timeline.longest(SHOWN):
+        shares = sorted(zip(labels, track.mean(), strict=True), key=lambda pair: -pair[1])
+        (first, most), *others = shares
+        following = f"{others[0][0]} {others[0][1]:.1%}" if others else ""
+        when = [clock(track.first, tenths=True), clock(track.last, tenths=True), f"{track.looks:,}"]
+        rows.append([track.number or "all", first, *when, f"{most:.1%}", following])
+    if rows:
+        some = f"the {SHOWN} seen most of {found.tracks:,} tracks" if found.tracks > len(rows) else "tracks"
+        print_table(some, ["track", "emotion", "from", "to", "looks", "probability", "next"], rows, text=2)
+    console.print(
+        f"{found.video}: {found.frames:,} frames ({clock(found.seconds)}), {found.looked:,} looked at, "
+        f"{found.faces:,} faces; {found.frames / found.elapsed:,.1f} frames/s",
+        markup=False,
+    )
+    for note in found.notes:
+        stderr.print(f"note: {note}", markup=False)
+    for path in found.written if not found.stopped else ():
+        stderr.print(f"wrote {path}", markup=False)
