@@ -83,9 +83,7 @@ class Draw:
     flip: Tensor
 
 
-def draw(
-    augment: Augment, batch: int, side: int, generator: torch.Generator, part: Part | None = None
-) -> Draw:
+def draw(augment: Augment, batch: int, side: int, generator: torch.Generator, part: Part | None = None) -> Draw:
     """Draw the maps of a batch as Keras' ``get_random_transform`` does: each quantity uniform and on its own."""
 
     def uniform(reach: float, around: float = 0.0) -> Tensor:

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -43,8 +40,8 @@ from mien.train.distill import Teacher
 from mien.train.loader import DeviceFaces, PlainBatches, TrainingBatches
 from mien.train.memory import keep_freed_memory
 from mien.train.module import Classifier, Loss, class_weights
-from mien.train.parallel import World
-from mien.train.progress import Bar
+from mien.train.parallel import World, in_contact
+from mien.train.progress import Bar, quiet_lightning
 from mien.train.recipe import Phase, Recipe, load_recipe
 
 VALIDATION_BATCH = 512
@@ -128,7 +125,7 @@ def train(
     network = _first_network(run, options.get("weights"))
     if run.device == "cpu":
         keep_freed_memory()
-    with _quiet():
+    with quiet_lightning():
         for number, phase in enumerate(recipe.phases, start=1):
             _run_phase(run, network, number, phase, training, validation, faces)
     if run.world.first:
@@ -222,7 +219,8 @@ def _run_phase(
     trainer = _trainer(run, phase, name, [*average, history, best, *_plateau(phase, history), _Told(run)])
     batches = _Batches(run, training, validation)
     try:
-        trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if checkpoint.is_file() else None)
+        with in_contact():
+            trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if checkpoint.is_file() else None)
     except DivergedError as error:
         raise _kept(error, run, network, best, faces) from error
     except SystemExit as error:  # Lightning's answer to Ctrl-C
@@ -385,23 +383,6 @@ def _save(run: Run, network: Network, faces: Faces, validation: Faces | None = N
     if validation is not None:
         bundle = calibrated(bundle, validation)
     return save_bundle(bundle, run.out / BEST)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's remarks on set-up and loaders are not for our users; the caller's settings come back after."""
-    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
-    levels = {name: logging.getLogger(name).level for name in names}
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            for name in names:
-                logging.getLogger(name).setLevel(logging.ERROR)
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
 
 
 __all__ = ["Run", "TrainOptions", "train", "write_history"]

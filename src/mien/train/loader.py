@@ -110,7 +110,7 @@ class TrainingBatches:
 
 @dataclass(frozen=True)
 class PlainBatches:
-    """A set in its own order, neither shuffled nor augmented; each process of a ``world`` gets every so many-th face."""
+    """A set in its own order, neither shuffled nor augmented; processes of a ``world`` take turns with its faces."""
 
     faces: DeviceFaces
     size: int

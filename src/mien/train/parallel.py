@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,10 +14,16 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy
 
+from mien.errors import ParallelError
 from mien.model.norm import grouped
 
 PATIENCE = 50.0
-"""Seconds that a process waits for another in any exchange before it gives up: a dead one ends the run within a minute."""
+"""Seconds that a process waits for another in any exchange: a dead one ends the run within a minute."""
+
+CLAIM = "MIEN_TOLD"
+"""Names a file; the first of the processes that makes it tells the error that all of them have met."""
+
+MEND = "Go on with --resume, also with another number of processes."
 
 
 @dataclass(frozen=True)
@@ -44,12 +53,12 @@ class World:
         return self.rank == 0
 
     def rows(self, whole: int) -> slice:
-        """This process's rows of a batch of ``whole`` faces; where there are fewer faces than processes, one at least."""
+        """This process's rows of a batch of ``whole`` faces: one at least, also where there are more processes."""
         start, stop = self._bounds(whole)
         return slice(start, stop) if stop > start else slice(0, 1)
 
     def weight(self, whole: int) -> float:
-        """What the mean loss of these rows counts in the mean over the processes; 0 where none is this process's own."""
+        """What these rows' mean loss counts in the mean over the processes; 0 where none is this process's own."""
         start, stop = self._bounds(whole)
         return self.size * (stop - start) / whole
 
@@ -66,6 +75,27 @@ class World:
 
 
 ALONE = World(0, 1)
+
+
+@contextmanager
+def in_contact() -> Iterator[None]:
+    """Turn PyTorch's error about an exchange that failed into ours.
+
+    Raises:
+        ParallelError: where another process is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not (grouped() and _exchange_failed(error)):
+            raise
+        time.sleep(2)  # where the other one died on this host, whoever started us knows more, and ends us
+        raise ParallelError("lost contact with another process of this training", mend=MEND) from error
+
+
+def _exchange_failed(error: RuntimeError) -> bool:
+    words = ("gloo", "nccl", "connection closed", "connection reset", "timed out", "socket")
+    return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in words)
 
 
 def total(*numbers: float) -> tuple[float, ...]:
