@@ -17,7 +17,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from mien.errors import ParallelError
 from mien.model.norm import grouped
 
-PATIENCE = 50.0
+PATIENCE = 40.0
 """Seconds that a process waits for another in any exchange: a dead one ends the run within a minute."""
 
 CLAIM = "MIEN_TOLD"
