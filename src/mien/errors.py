@@ -11,6 +11,7 @@
     ├── WeightsError       the ImageNet weights: absent, damaged, or of another network
     ├── RecipeError        a recipe or a --set that does not hold together
     ├── DivergedError      training met a loss that is not a number (exit code 3: the run did start)
+    ├── ParallelError      one of the processes that train together is gone (exit code 3)
     └── MissingExtraError  an optional package is not installed
 """
 
@@ -74,6 +75,12 @@ class RecipeError(MienError):
 
 class DivergedError(MienError):
     """Training met a loss that is not a finite number."""
+
+    exit_code = 3
+
+
+class ParallelError(MienError):
+    """One of the processes that train together is gone."""
 
     exit_code = 3
 

@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -26,9 +27,20 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def error_line(error: MienError | str) -> None:
-    """Print an error as one line on stderr."""
+    """Print an error as one line on stderr; of processes that train together only the first to meet one does."""
+    claim = os.environ.get("MIEN_TOLD")
+    if claim and not _claimed(claim):
+        return
     line = " ".join(str(error).split())
     stderr.print(f"error: {line}", style="red" if sys.stderr.isatty() else None, markup=False)
+
+
+def _claimed(path: str) -> bool:
+    try:
+        Path(path).touch(exist_ok=False)
+    except OSError:
+        return False
+    return True
 
 
 def print_json(value: Any) -> None:

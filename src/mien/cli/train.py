@@ -44,16 +44,32 @@ def train(
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log to RUN/tensorboard.")] = False,
+    devices: Annotated[int, typer.Option("--devices", help="Processes on each host.", min=1)] = 1,
+    nodes: Annotated[int, typer.Option("--nodes", help="Hosts; run this command on each.", min=1)] = 1,
+    node_rank: Annotated[int, typer.Option("--node-rank", help="This host, from 0.", min=0)] = 0,
+    master: Annotated[str | None, typer.Option("--master", metavar="HOST:PORT", help="Where host 0 listens.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a recipe, judge it, and leave a bundle with its figures and pictures in RUN."""
+    """Train a recipe, judge it, and leave a bundle with its figures and pictures in RUN.
+
+    Several processes share each batch (PyTorch DDP); hosts need RUN on a file system that all of them see.
+    """
     from mien.errors import require
 
     require("lightning", "train")
     from mien.pipeline import run_recipe
     from mien.train import load_recipe
+    from mien.train import train as train_only
+    from mien.train.launch import Hosts, launch
+    from mien.train.parallel import World
 
     settings = load_recipe(recipe, changes or [])
+    hosts, world = Hosts(devices, nodes, node_rank, master), World.here()
+    if hosts.many and world.size == 1:
+        raise typer.Exit(launch(["-m", "mien", *sys.argv[1:]], hosts))
+    if not world.first:
+        train_only(settings, load(data), out, seed=seed, resume=resume, weights=weights, device=device)
+        return
     outcome = run_recipe(
         settings,
         load(data),

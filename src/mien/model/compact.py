@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.model.mobilenet import BLOCKS, STEM, ConvNorm, Pooling, separable
+from mien.model.norm import Norm
 from mien.model.spec import CompactSpec
 
 FIRST = 3
@@ -28,7 +29,7 @@ class Residual(nn.Module):
         return x + self.pw(self.dw(x))  # type: ignore[no-any-return]
 
 
-class NormBounded(nn.BatchNorm2d):
+class NormBounded(Norm):
     """Batch norm and ReLU6: the end of a chain of residual blocks."""
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mien.model.norm import Norm
 from mien.model.spec import Head, MobileNetSpec
 
 STEM = 32
@@ -32,7 +33,7 @@ class ConvNorm(nn.Module):
         super().__init__()
         self.bounded = bounded
         self.weight = nn.Parameter(torch.empty(channels, channels_in // groups, kernel, kernel))
-        self.norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.05)
+        self.norm = Norm(channels, eps=1e-3, momentum=0.05)
         self.stride, self.groups = stride, groups
         self.padding = kernel // 2 if stride == 1 else 0
         nn.init.kaiming_normal_(self.weight, mode="fan_out")

@@ -34,14 +34,34 @@ class Augment(BaseModel):
     """The part of the faces in which a rectangle of 2 to 20 % of the area becomes the face's mean gray."""
 
 
-def alter(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
-    """Augment a batch of faces, float (B, 1, S, S) in [0, 255]: the affine map, then light, then erasing."""
-    images = affine(images, draw(augment, len(images), images.shape[-1], generator))
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a batch; random numbers are drawn for the whole batch, so that a split changes no face."""
+
+    whole: int
+    """How many faces the batch has."""
+    rows: slice
+    """Which of them are here."""
+
+
+def alter(images: Tensor, augment: Augment, generator: torch.Generator, part: Part | None = None) -> Tensor:
+    """Augment a batch of faces, float (B, 1, S, S) in [0, 255]: the affine map, then light, then erasing.
+
+    With ``part``, ``images`` are those rows of a larger batch, and come out as they would within it.
+    """
+    images = affine(images, draw(augment, len(images), images.shape[-1], generator, part))
     if augment.brightness or augment.contrast:
-        images = relight(images, augment, generator)
+        images = relight(images, augment, generator, part)
     if augment.erase:
-        images = erase(images, augment.erase, generator)
+        images = erase(images, augment.erase, generator, part)
     return images
+
+
+def _random(kinds: int, faces: int, generator: torch.Generator, part: Part | None) -> Tensor:
+    """Uniform numbers in [0, 1), float (kinds, faces)."""
+    if part is None:
+        return torch.rand(kinds, faces, generator=generator)
+    return torch.rand(kinds, part.whole, generator=generator)[:, part.rows]
 
 
 @dataclass(frozen=True)
@@ -63,11 +83,11 @@ class Draw:
     flip: Tensor
 
 
-def draw(augment: Augment, batch: int, side: int, generator: torch.Generator) -> Draw:
+def draw(augment: Augment, batch: int, side: int, generator: torch.Generator, part: Part | None = None) -> Draw:
     """Draw the maps of a batch as Keras' ``get_random_transform`` does: each quantity uniform and on its own."""
 
     def uniform(reach: float, around: float = 0.0) -> Tensor:
-        return around + reach * (2 * torch.rand(batch, generator=generator) - 1)
+        return around + reach * (2 * _random(1, batch, generator, part)[0] - 1)
 
     return Draw(
         theta=uniform(augment.rotation),
@@ -76,7 +96,7 @@ def draw(augment: Augment, batch: int, side: int, generator: torch.Generator) ->
         shear=uniform(augment.shear),
         zx=uniform(augment.zoom, 1.0),
         zy=uniform(augment.zoom, 1.0),
-        flip=(torch.rand(batch, generator=generator) < 0.5) & augment.flip,
+        flip=(_random(1, batch, generator, part)[0] < 0.5) & augment.flip,
     )
 
 
@@ -101,24 +121,25 @@ def affine(images: Tensor, how: Draw) -> Tensor:
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def relight(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+def relight(images: Tensor, augment: Augment, generator: torch.Generator, part: Part | None = None) -> Tensor:
     """Change contrast about the face's mean, then brightness; gray values stay within [0, 255].
 
     Args:
         images: float (B, 1, S, S) in [0, 255].
         augment: the ranges.
         generator: of the random numbers, on the CPU.
+        part: as for :func:`alter`.
     """
 
     def uniform() -> Tensor:
-        return (2 * torch.rand(len(images), 1, 1, 1, generator=generator) - 1).to(images)
+        return (2 * _random(1, len(images), generator, part).view(-1, 1, 1, 1) - 1).to(images)
 
     mean = images.mean((2, 3), keepdim=True)
     lit = (images - mean) * (1 + augment.contrast * uniform()) + mean + 127.5 * augment.brightness * uniform()
     return lit.clamp(0, 255)
 
 
-def erase(images: Tensor, part: float, generator: torch.Generator) -> Tensor:
+def erase(images: Tensor, share: float, generator: torch.Generator, part: Part | None = None) -> Tensor:
     """Fill a rectangle of some faces with their mean (random erasing, Zhong et al. 2020, arXiv:1708.04896).
 
     Its area is uniform in 2 to 20 % of the face, the logarithm of height over width uniform in +-log 2, its centre
@@ -126,17 +147,18 @@ def erase(images: Tensor, part: float, generator: torch.Generator) -> Tensor:
 
     Args:
         images: float (B, 1, S, S).
-        part: how many of the faces, 0 to 1.
+        share: how many of the faces, 0 to 1.
         generator: of the random numbers, on the CPU.
+        part: as for :func:`alter`.
     """
     n, side = len(images), images.shape[-1]
-    chosen, area, ratio, x, y = torch.rand(5, n, generator=generator)
+    chosen, area, ratio, x, y = _random(5, n, generator, part)
     area, ratio = 0.02 + 0.18 * area, torch.exp((2 * ratio - 1) * math.log(2))
     height, width = (area * ratio).sqrt() * side, (area / ratio).sqrt() * side
     pixels = torch.arange(side) + 0.5
     rows = (pixels - y[:, None] * side).abs() < height[:, None] / 2  # (B, S)
     columns = (pixels - x[:, None] * side).abs() < width[:, None] / 2  # (B, S)
-    hidden = rows[:, :, None] & columns[:, None, :] & (chosen < part)[:, None, None]  # (B, S, S)
+    hidden = rows[:, :, None] & columns[:, None, :] & (chosen < share)[:, None, None]  # (B, S, S)
     return torch.where(hidden[:, None].to(images.device), images.mean((2, 3), keepdim=True), images)
 
 

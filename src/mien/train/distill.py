@@ -6,6 +6,7 @@ arXiv:2106.05237.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import torch
@@ -52,7 +53,7 @@ class Teacher:
     card: Card
     sha256: str
     how: Distillation
-    answers: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    answers: dict[Hashable, dict[str, Tensor]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, how: Distillation, preprocessing: Preprocessing, labels: tuple[str, ...]) -> Teacher:

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -43,7 +40,8 @@ from mien.train.distill import Teacher
 from mien.train.loader import DeviceFaces, PlainBatches, TrainingBatches
 from mien.train.memory import keep_freed_memory
 from mien.train.module import Classifier, Loss, class_weights
-from mien.train.progress import Bar
+from mien.train.parallel import World, in_contact
+from mien.train.progress import Bar, quiet_lightning
 from mien.train.recipe import Phase, Recipe, load_recipe
 
 VALIDATION_BATCH = 512
@@ -61,6 +59,7 @@ class Run:
         rows: the history, one row an epoch.
         bundle: the trained model, once there is one.
         seconds: wall time of training, all sessions of a resumed run together.
+        world: the processes that train together; only the first of them writes, and has a bundle in the end.
     """
 
     out: Path
@@ -72,6 +71,7 @@ class Run:
     tensorboard: bool = False
     progress: bool = True
     on_epoch: Callable[[Row], None] = lambda row: None
+    world: World = field(default_factory=World.here)
 
     @property
     def checkpoints(self) -> Path:
@@ -125,10 +125,11 @@ def train(
     network = _first_network(run, options.get("weights"))
     if run.device == "cpu":
         keep_freed_memory()
-    with _quiet():
+    with quiet_lightning():
         for number, phase in enumerate(recipe.phases, start=1):
             _run_phase(run, network, number, phase, training, validation, faces)
-    run.bundle = _save(run, network, faces, validation if recipe.calibrate else None)
+    if run.world.first:
+        run.bundle = _save(run, network, faces, validation if recipe.calibrate else None)
     return run
 
 
@@ -136,6 +137,9 @@ def _new_run(out: Path, recipe: Recipe, options: TrainOptions) -> Run:
     run = Run(out, recipe, options.get("seed", 0), _device(options.get("device", "auto")))
     run.tensorboard, run.progress = options.get("tensorboard", False), options.get("progress", True)
     run.on_epoch = options.get("on_epoch", run.on_epoch)
+    if recipe.batch_size < run.world.size:
+        what = f"{run.world.size} processes share batches of {recipe.batch_size} faces"
+        raise RecipeError(what, recipe.name, "Take fewer processes, or --set batch_size=...")
     return run
 
 
@@ -160,6 +164,8 @@ def _split(faces: Faces, name: str, recipe: Recipe) -> Faces:
 
 def _open(run: Run, faces: Faces, resume: bool) -> None:
     """Make the run's folder, or check that the one to resume holds the same run."""
+    if not run.world.first:
+        return
     identity = {"recipe": run.recipe.model_dump(mode="json"), "data": faces.fingerprint, "seed": run.seed}
     note = run.checkpoints / "run.json"
     if resume and note.is_file():
@@ -213,12 +219,15 @@ def _run_phase(
     trainer = _trainer(run, phase, name, [*average, history, best, *_plateau(phase, history), _Told(run)])
     batches = _Batches(run, training, validation)
     try:
-        trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if checkpoint.is_file() else None)
+        with in_contact():
+            trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if checkpoint.is_file() else None)
     except DivergedError as error:
         raise _kept(error, run, network, best, faces) from error
     except SystemExit as error:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt from error
     network.load_state_dict(best.weights)
+    if not run.world.first:
+        return
     with atomic(done) as temporary:
         tensors = {key: tensor.contiguous() for key, tensor in best.weights.items()}
         safetensors.torch.save_file(tensors, temporary, {"rows": json.dumps(run.rows)})
@@ -252,10 +261,10 @@ def _trainer(run: Run, phase: Phase, name: str, callbacks: list[L.Callback]) -> 
     keep = ModelCheckpoint(
         run.checkpoints, name, save_top_k=1, monitor=None, enable_version_counter=False, save_on_train_epoch_end=True
     )
-    bar = [Bar(phase.name, run.recipe.batch_size)] if run.progress and sys.stderr.isatty() else []
+    shown = run.progress and run.world.first and sys.stderr.isatty()
+    bar = [Bar(phase.name, run.recipe.batch_size)] if shown else []
     return L.Trainer(
         accelerator="gpu" if run.device == "cuda" else "cpu",
-        devices=1,
         precision="bf16-mixed" if run.device == "cuda" else "32-true",
         max_epochs=phase.epochs,
         callbacks=[*callbacks, *bar, keep],
@@ -267,11 +276,12 @@ def _trainer(run: Run, phase: Phase, name: str, callbacks: list[L.Callback]) -> 
         use_distributed_sampler=False,
         inference_mode=True,
         plugins=[Checkpoints()],
+        **run.world.trainer(run.device),
     )
 
 
 def _logger(run: Run, name: str) -> Any:
-    if not run.tensorboard:
+    if not run.tensorboard or not run.world.first:
         return False
     from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -286,6 +296,8 @@ class _Told(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Pass on the epoch's row."""
+        if not self.run.world.first:
+            return
         row = self.run.rows[-1]
         write_history(self.run.rows, self.run.out / "history.csv")
         figures = {name: value for name, value in row.items() if isinstance(value, float)}
@@ -307,11 +319,18 @@ class _Batches(L.LightningDataModule):
         recipe, epoch = self.run.recipe, len(self.run.rows)
         views = recipe.distill.views if recipe.distill else None
         return TrainingBatches(
-            self.training, recipe.batch_size, recipe.augment, recipe.preprocessing, self.run.seed, epoch, views
+            self.training,
+            recipe.batch_size,
+            recipe.augment,
+            recipe.preprocessing,
+            self.run.seed,
+            epoch,
+            views,
+            self.run.world,
         )
 
     def val_dataloader(self) -> PlainBatches:
-        return PlainBatches(self.validation, VALIDATION_BATCH, self.run.recipe.preprocessing)
+        return PlainBatches(self.validation, VALIDATION_BATCH, self.run.recipe.preprocessing, self.run.world)
 
 
 def write_history(rows: list[Row], path: Path) -> None:
@@ -325,7 +344,7 @@ def write_history(rows: list[Row], path: Path) -> None:
 def _kept(error: DivergedError, run: Run, network: Network, best: KeepBest, faces: Faces) -> DivergedError:
     """The same error, with the place of the last good weights where there are any."""
     phase_steps = f"{error.what}; nothing was kept, for no epoch had ended"
-    if best.weights and weights_finite(best.weights):
+    if run.world.first and best.weights and weights_finite(best.weights):
         network.load_state_dict(best.weights)
         saved = _save(run, network, faces)
         phase_steps = f"{error.what}; the weights of the last good epoch are in {saved.path}"
@@ -364,23 +383,6 @@ def _save(run: Run, network: Network, faces: Faces, validation: Faces | None = N
     if validation is not None:
         bundle = calibrated(bundle, validation)
     return save_bundle(bundle, run.out / BEST)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's remarks on set-up and loaders are not for our users; the caller's settings come back after."""
-    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
-    levels = {name: logging.getLogger(name).level for name in names}
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            for name in names:
-                logging.getLogger(name).setLevel(logging.ERROR)
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
 
 
 __all__ = ["Run", "TrainOptions", "train", "write_history"]

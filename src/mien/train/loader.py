@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,20 +12,23 @@ from torch import Tensor
 from mien.data.faces import Faces
 from mien.errors import DataError
 from mien.model.preprocess import Preprocessing
-from mien.train.augment import Augment, alter
+from mien.train.augment import Augment, Part, alter
+from mien.train.parallel import ALONE, World
 
 
 class Batch(NamedTuple):
     """What a step learns from: ``images`` float (B, 1, 48, 48), ``labels`` int64 (B,), ``shares`` float (B, classes).
 
     ``shares`` is the part of the crowd's votes that each class got; None where the votes play no part. Batches with the
-    same ``place`` hold the same views of the same faces; None where that is not known.
+    same ``place`` hold the same views of the same faces; None where that is not known. ``weight`` is what the batch's
+    mean loss counts beside those of the other processes: the mean of the weighted losses is that of all faces.
     """
 
     images: Tensor
     labels: Tensor
     shares: Tensor | None = None
-    place: int | None = None
+    place: Hashable | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ def scale(images: Tensor, how: Preprocessing) -> Tensor:
 class TrainingBatches:
     """One epoch of shuffled, augmented batches; the last may be smaller.
 
-    With ``views``, so many epochs of batches are drawn, and every later epoch brings one of them again.
+    With ``views``, so many epochs of batches are drawn, and every later epoch brings one of them again. In a ``world``
+    of several processes ``size`` is that of all their batches together, and each process gets its rows of each.
     """
 
     faces: DeviceFaces
@@ -77,6 +81,7 @@ class TrainingBatches:
     seed: int
     epoch: int
     views: int | None = None
+    world: World = ALONE
 
     def __len__(self) -> int:
         return -(-len(self.faces) // self.size)
@@ -86,30 +91,41 @@ class TrainingBatches:
         generator = torch.Generator().manual_seed(_mix(self.seed, drawn))
         order = torch.randperm(len(self.faces), generator=generator)
         for step, start in enumerate(range(0, len(order), self.size)):
-            rows = order[start : start + self.size].to(self.faces.labels.device)
-            images = self.faces.images[rows].float()  # (B, 1, 48, 48)
-            if self.augment != Augment():
-                images = alter(images, self.augment, generator)
-            shares = None if self.faces.shares is None else self.faces.shares[rows]
+            whole = order[start : start + self.size]
+            mine = self.world.rows(len(whole))
             place = drawn * len(self) + step
-            yield Batch(scale(images, self.preprocessing), self.faces.labels[rows], shares, place)
+            yield self._batch(whole, mine, generator)._replace(
+                place=place if self.world == ALONE else (place, self.world.rank, self.world.size),
+                weight=self.world.weight(len(whole)),
+            )
+
+    def _batch(self, whole: Tensor, mine: slice, generator: torch.Generator) -> Batch:
+        rows = whole[mine].to(self.faces.labels.device)
+        images = self.faces.images[rows].float()  # (B, 1, 48, 48)
+        if self.augment != Augment():
+            images = alter(images, self.augment, generator, Part(len(whole), mine))
+        shares = None if self.faces.shares is None else self.faces.shares[rows]
+        return Batch(scale(images, self.preprocessing), self.faces.labels[rows], shares)
 
 
 @dataclass(frozen=True)
 class PlainBatches:
-    """A set in its own order, neither shuffled nor augmented."""
+    """A set in its own order, neither shuffled nor augmented; processes of a ``world`` take turns with its faces."""
 
     faces: DeviceFaces
     size: int
     preprocessing: Preprocessing
+    world: World = ALONE
 
     def __len__(self) -> int:
-        return -(-len(self.faces) // self.size)
+        return -(-len(self._mine()) // self.size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self.faces), self.size):
-            rows = slice(start, start + self.size)
+        for rows in torch.split(self._mine(), self.size):
             yield Batch(scale(self.faces.images[rows], self.preprocessing), self.faces.labels[rows])
+
+    def _mine(self) -> Tensor:
+        return torch.arange(self.world.rank, len(self.faces), self.world.size, device=self.faces.labels.device)
 
 
 def _mix(seed: int, epoch: int) -> int:

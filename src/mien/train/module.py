@@ -16,6 +16,7 @@ from mien.model.networks import Network
 from mien.model.spec import Head
 from mien.train.distill import Teacher
 from mien.train.loader import Batch
+from mien.train.parallel import total
 from mien.train.recipe import Phase
 
 BASE_RATE = "base_lr"
@@ -102,7 +103,7 @@ class Loss:
 
 
 class Meter:
-    """Sums of an epoch, kept on the device: loss and accuracy over all faces so far."""
+    """Sums of an epoch, kept on the device: loss and accuracy over all faces so far, those of all processes."""
 
     def __init__(self) -> None:
         self.count, self.loss, self.hits = 0, torch.zeros(()), torch.zeros(())
@@ -115,10 +116,11 @@ class Meter:
         self.hits = self.hits.to(loss.device) + (logits.detach().argmax(1) == labels).sum()
 
     def result(self) -> dict[str, float]:
-        """Loss and accuracy; NaN before the first batch."""
-        if not self.count:
+        """Loss and accuracy; NaN before the first batch. Where processes train together, all must call it."""
+        count, loss, hits = total(self.count, float(self.loss), float(self.hits))
+        if not count:
             return {"loss": math.nan, "accuracy": math.nan}
-        return {"loss": float(self.loss) / self.count, "accuracy": float(self.hits) / self.count}
+        return {"loss": loss / count, "accuracy": hits / count}
 
 
 class Classifier(L.LightningModule):
@@ -171,8 +173,9 @@ class Classifier(L.LightningModule):
                 f"the loss became {float(loss.detach())} in step {batch_idx + 1} of epoch {self.current_epoch + 1}",
                 mend=MEND,
             )
-        self.training_meter.update(loss, logits, batch.labels)
-        return loss
+        if batch.weight:
+            self.training_meter.update(loss, logits, batch.labels)
+        return loss if batch.weight == 1 else loss * batch.weight
 
     def on_validation_epoch_start(self) -> None:
         """Start the validation's sums."""

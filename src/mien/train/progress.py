@@ -1,7 +1,11 @@
-"""A progress bar with rate and time left, on stderr, where that is a terminal."""
+"""What a run shows while it lasts: a progress bar with rate and time left, and none of Lightning's remarks."""
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -51,3 +55,20 @@ class Bar(L.Callback):
         if self._task is not None:
             self._progress.remove_task(self._task)
             self._task = None
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Lightning's remarks on set-up and loaders are not for our users; the caller's settings come back after."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    levels = {name: logging.getLogger(name).level for name in names}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            for name in names:
+                logging.getLogger(name).setLevel(logging.ERROR)
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
