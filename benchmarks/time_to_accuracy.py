@@ -1,11 +1,17 @@
 """Minutes to the article's 62.36 % on PublicTest: the recipe fast against the article's pipeline in Keras, in one run.
 
-Usage: python benchmarks/time_to_accuracy.py --data D [--weights H5] [--epochs N] [--keras-epochs N] [--json OUT]
+Usage: python benchmarks/time_to_accuracy.py --data D [--weights H5] [--epochs N] [--keras-epochs N] [--keras-part PART]
+    [--json OUT]
 
 Fast trains with its cycle cut to N epochs; its time ends with the first epoch whose validation (PublicTest) reaches
 62.36 %. The article's pipeline is too long to run whole: its time is its seconds an epoch, measured here on Keras and
-TensorFlow, times the epochs that the article published, 5 of the head and 36 of fine-tuning up to the weights that gave
-62.36 % (it trained 11 more to know that they were the best). The sides take turns, epoch by epoch, while both run.
+TensorFlow with every PARTth face and multiplied by PART, times the epochs that the article published, 5 of the head and
+36 of fine-tuning up to the weights that gave 62.36 % (it trained 11 more to know that they were the best). The sides
+take turns, epoch by epoch, while both run.
+
+On some processors TensorFlow's gradients of 1x1 convolutions take ten times as long as the matrix product that they
+are. So the report also has the ratio at Keras' best pace that this project has seen on any machine, from
+results/keras_epoch.json; that one is the claim.
 
 Also: images a second in training (augmentation and validation included) and in inference, and what part that is of this
 machine's own peak, a large float32 matrix product timed before, between and after.
@@ -33,6 +39,7 @@ from mien.train.summary import summarize_network
 
 TARGET = 0.6236
 HEAD_EPOCHS, FINE_EPOCHS = 5, 36
+PACE = HERE.parent / "results" / "keras_epoch.json"
 COMMAND = (
     "python benchmarks/time_to_accuracy.py --data D --weights mobilenet_1_0_224_tf_no_top.h5"
     " --json results/time_to_accuracy.json"
@@ -52,7 +59,7 @@ def peak(side=3072, calls=6):
 
 def race(options, faces, weights, folder):
     """Keras' head epoch and fine-tuning epochs, ours in between; then the rest of ours; peaks along the way."""
-    save_faces(faces, folder / "faces.npz")
+    save_faces(faces, folder / "faces.npz", options.keras_part)
     python = keras_python(options.work.resolve())
     keras = Side(python, HERE / "keras_side.py", folder / "faces.npz", weights, 1, options.keras_epochs)
     mien = Side(
@@ -73,7 +80,7 @@ def race(options, faces, weights, folder):
 def say(keras, mien, peaks):
     row = mien.rows[-1]
     print(
-        f"keras {keras.rows[-1]['seconds']:.1f} s   mien epoch {row['epoch']} {row['seconds']:.1f} s"
+        f"keras (a part) {keras.rows[-1]['seconds']:.1f} s   mien epoch {row['epoch']} {row['seconds']:.1f} s"
         f" {row['val_accuracy']:.4f}   peak {2 * peaks[-1] / 1e9:.0f} GFLOP/s",
         file=sys.stderr,
         flush=True,
@@ -101,9 +108,15 @@ def inference(bundle, images):
     return len(images) / min(seconds)
 
 
-def compare(keras, mien, peaks, faces, rate):
-    head, fine = keras.rows[0]["seconds"], statistics.median(row["seconds"] for row in keras.rows[2:])
-    theirs, ours = HEAD_EPOCHS * head + FINE_EPOCHS * fine, to_target(mien.rows)
+def whole(rows, part=1):
+    """Seconds of the article's epochs: one of the head and the median of fine-tuning's after its first."""
+    head, fine = rows[0]["seconds"], statistics.median(row["seconds"] for row in rows[2:])
+    return part * (HEAD_EPOCHS * head + FINE_EPOCHS * fine)
+
+
+def compare(keras, mien, peaks, faces, rate, part):
+    here, ours = whole(keras.rows, part), to_target(mien.rows)
+    before = whole(json.loads(PACE.read_text())["keras"]["epochs"])
     work, top = summarize_network("fast")["multiply_adds"], statistics.median(peaks)
     splits = faces.splits()
     epoch = statistics.median(row["seconds"] for row in mien.rows)
@@ -112,8 +125,14 @@ def compare(keras, mien, peaks, faces, rate):
         "command": COMMAND,
         "data": {"name": faces.name, "fingerprint": faces.fingerprint},
         "target": {"split": "PublicTest", "accuracy": TARGET},
-        "seconds_to_target": {"keras": round(theirs, 1), "mien": ours and round(ours, 1)},
-        "times_faster": ours and round(theirs / ours, 1),
+        "seconds_to_target": {
+            "keras": round(here, 1),
+            "keras_at_its_best_pace": round(min(here, before), 1),
+            "mien": ours and round(ours, 1),
+        },
+        "times_faster": ours and round(here / ours, 1),
+        "times_faster_than_its_best_pace": ours and round(min(here, before) / ours, 1),
+        "keras_part": part,
         "keras_epochs_counted": {"head": HEAD_EPOCHS, "fine": FINE_EPOCHS},
         "training": {"images_a_second": round(splits["Training"] / epoch, 1), "part_of_peak": round(done / top, 3)},
         "inference": {"images_a_second": round(rate, 1), "part_of_peak": round(rate * work / top, 3)},
@@ -131,6 +150,7 @@ def main():
     parser.add_argument("--weights", type=Path, help="the ImageNet weights; without it, MIEN_IMAGENET or a download")
     parser.add_argument("--epochs", type=int, default=4, help="length of our cycle")
     parser.add_argument("--keras-epochs", type=int, default=3, help="fine-tuning epochs of Keras, at least 2")
+    parser.add_argument("--keras-part", type=int, default=8, help="Keras gets every so many-th face")
     parser.add_argument("--work", type=Path, default=Path(".work"), help="where Keras' environment goes")
     parser.add_argument("--json", type=Path, dest="out", help="write the figures here")
     options = parser.parse_args()
@@ -138,7 +158,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         keras, mien, peaks = race(options, faces, weights, Path(name))
         rate = inference(Path(name) / "run", np.concatenate([faces.select("PublicTest").images] * 2))
-    report = compare(keras, mien, peaks, faces, rate)
+    report = compare(keras, mien, peaks, faces, rate, options.keras_part)
     print(json.dumps(report, indent=2))
     if options.out:
         with atomic(options.out) as temporary:

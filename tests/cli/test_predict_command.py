@@ -240,10 +240,11 @@ def test_annotated_copies_have_frames_and_labels(mien: Mien, tiny_run: Run, tmp_
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         Image.new("RGB", (320, 200), "white").save(tmp_path / folder / "same.png")
+    Image.new("RGB", (320, 200), "white").save(tmp_path / "two" / "same-2.png")
     out = tmp_path / "out"
     options = ("--model", tiny_run.out, "--detector", "none", "--annotate", out)
     assert mien("predict", tmp_path / "one", tmp_path / "two", *options).code == 0
-    assert sorted(path.name for path in out.iterdir()) == ["same-2.png", "same.png"]
+    assert sorted(path.name for path in out.iterdir()) == ["same-2.png", "same-3.png", "same.png"]
     with Image.open(out / "same.png") as image:
         assert image.size == (320, 200)
         colours = {colour for _, colour in image.convert("RGB").getcolors(100_000) or []}

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -168,12 +169,12 @@ def _print_line(one: Prediction) -> None:
 
 
 def _annotator(folder: Path, max_pixels: int) -> Sink:
-    """Writes the annotated copy of each picture; pictures of the same name in different folders get a number."""
+    """Writes the annotated copy of each picture; a name that another picture's copy has gets the next free number."""
     from mien.errors import ImageError
     from mien.predict.files import is_url
     from mien.predict.sinks import annotate
 
-    taken: Counter[str] = Counter()
+    taken: set[Path] = set()
 
     def write(one: Prediction) -> None:
         if one.error is not None:
@@ -181,9 +182,9 @@ def _annotator(folder: Path, max_pixels: int) -> Sink:
         name = Path(one.path.partition("?")[0] if is_url(one.path) else one.path)
         suffix = ".png" if name.suffix.lower() in (".png", ".gif", ".bmp") else ".jpg"
         stem = name.stem or "picture"
-        number = taken[f"{stem}{suffix}"]
-        taken[f"{stem}{suffix}"] += 1
-        out = folder / f"{stem}{f'-{number + 1}' if number else ''}{suffix}"
+        names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        out = next(path for name in names if (path := folder / f"{name}{suffix}") not in taken)
+        taken.add(out)
         try:
             annotate(_source(one.path), one, out, max_pixels)
         except ImageError as error:  # it was there a moment ago

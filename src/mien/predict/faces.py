@@ -99,7 +99,7 @@ class CenterFace:
             (results/detectors.json).
         side: the picture is reduced until its longer side has this many pixels; more finds smaller faces, and takes
             longer.
-        threads: how many threads a call may use; 0 lets ONNX Runtime choose.
+        threads: how many threads ONNX Runtime may use for a picture; 0 lets it choose.
     """
 
     # benchmarks/framing.py, results/framing.json: medians over faces of Training, the side times 0.95, the margin by

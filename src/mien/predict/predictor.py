@@ -38,7 +38,7 @@ class Predictor:
 
     Args:
         model: a shipped model's name, a bundle, its file, or a run folder.
-        threads: how many threads a call may use; 0 lets ONNX Runtime choose.
+        threads: how many threads a call may use, the detector's and the network's; 0: one for each processor.
         detector: what finds the faces: ``"auto"`` (YuNet where its file is present, else CenterFace),
             ``"centerface"``, ``"yunet"``, ``"none"`` (each image is a face crop), or a detector of your own.
         min_confidence: a face whose most probable class is less probable than this is "uncertain"; its probabilities
