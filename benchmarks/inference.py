@@ -33,6 +33,7 @@ CALLS = {1: 50, 64: 7}
 """How many calls of each batch size a turn has."""
 PEERS = ("keras", "compiled", "tflite")
 """fer's Keras model as the package calls it and compiled by TensorFlow, and the package's default."""
+INT8, IN_TORCH = "-int8", ("best", "fast")
 IMPORTS = {
     "mien": "from mien import Predictor",
     "fer": "from fer.fer import FER",
@@ -46,21 +47,23 @@ def pythons(work):
     return {"mien": mien_python(work), "fer": fer_python(work), "keras": keras_python(work), "torch": sys.executable}
 
 
-def exported(folder, faces):
-    """The files of each shipped model: its bundle, and int8 exported anew."""
-    files = {}
-    for name in shipped_models():
-        files[name] = name
-        files[f"{name}-int8"] = export_model(name, folder / f"{name}-int8.onnx", "onnx-int8", faces).path
-    return files
-
-
-def commands(files, images):
+def commands(images, folder):
     """For each side its environment, and its script with arguments but for the threads, which come last."""
-    ours = {name: ("mien", "session_side.py", model, images) for name, model in files.items()}
-    in_torch = {f"{name}-torch": ("torch", "torch_side.py", name, images) for name in ("best", "fast") if name in files}
+    sides = {}
+    for name in shipped_models():
+        sides[name] = ("mien", "session_side.py", name, images)
+        sides[f"{name}{INT8}"] = ("mien", "session_side.py", folder / f"{name}{INT8}.onnx", images)
+        if name in IN_TORCH:
+            sides[f"{name}-torch"] = ("torch", "torch_side.py", name, images)
     fer = {f"fer-{kind}": ("fer", "fer_side.py", kind, images) for kind in PEERS}
-    return ours | in_torch | fer | {"article-keras": ("keras", "keras_answers_side.py", images)}
+    return sides | fer | {"article-keras": ("keras", "keras_answers_side.py", images)}
+
+
+def export(chosen, faces):
+    """Write the int8 files that the sides are to read."""
+    for name, (_, _, model, *_) in chosen.items():
+        if name.endswith(INT8):
+            export_model(name.removesuffix(INT8), model, "onnx-int8", faces)
 
 
 def start(chosen, python, threads):
@@ -195,11 +198,12 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         images = Path(name) / "faces.npz"
         np.savez(images, images=test.images)
-        chosen = commands(exported(Path(name), faces), images)
+        chosen = commands(images, Path(name))
         unknown = set(options.only or []) - set(chosen)
         if unknown:
             raise SystemExit(f"no such side: {', '.join(unknown)}; there are {', '.join(chosen)}")
         chosen = {name: one for name, one in chosen.items() if name in (options.only or chosen)}
+        export(chosen, faces)
         found = measure(chosen, python, options.rounds, test, clean)
     report = {
         "command": COMMAND,
