@@ -4,7 +4,6 @@ import json
 import statistics
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,8 +24,8 @@ def made(work, name, *packages):
 
 
 def fer_python(work):
-    """fer with all that it requires: TensorFlow, and for its MTCNN PyTorch, in the version that mien trains with."""
-    return made(work, "fer", f"torch=={metadata.version('torch').partition('+')[0]}", *FER)
+    """fer with all that it requires: TensorFlow, and for its MTCNN PyTorch, as pip chooses them."""
+    return made(work, "fer", *FER)
 
 
 def mien_python(work):
