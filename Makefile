@@ -39,7 +39,7 @@ bench: setup  ## speed against peers, into results/; needs FER2013 in $$(SHARED)
 	$(BIN)/python benchmarks/time_to_accuracy.py --data $(SHARED)/data/fer2013.parquet \
 	  --weights $(SHARED)/data/mobilenet_1_0_224_tf_no_top.h5 --json results/time_to_accuracy.json
 	$(BIN)/python benchmarks/latency.py --json results/latency.json
-	$(BIN)/python benchmarks/against_fer.py --data $(SHARED)/data/fer2013.parquet --json results/against_fer.json
+	$(BIN)/python benchmarks/inference.py --data $(SHARED)/data/fer2013.parquet --json results/inference.json
 	$(BIN)/python benchmarks/browser.py --data $(SHARED)/data/fer2013.parquet --json results/browser.json
 	$(BIN)/python benchmarks/browser_page.py
 

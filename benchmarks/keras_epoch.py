@@ -43,7 +43,7 @@ def keras_python(work):
 
 
 class Side:
-    """One pipeline in a process of its own, which does an epoch each time it is told to."""
+    """One pipeline in a process of its own, which does an epoch, or what it is asked for, each time it is told to."""
 
     def __init__(self, *command):
         settings = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -53,9 +53,19 @@ class Side:
         self.rows = []
 
     def epoch(self):
-        self.process.stdin.write("go\n")
+        self.rows.append(self.ask("go"))
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        self.rows.append(self.read())
+        return self.read()
+
+    def finish(self):
+        """What it says once its input ends."""
+        self.process.stdin.close()
+        found = self.read()
+        self.process.wait()
+        return found
 
     def read(self):
         line = self.process.stdout.readline()

@@ -23,7 +23,8 @@ def three_channels(images):
 
 def build(weights):
     base = keras.applications.MobileNet(input_shape=(48, 48, 3), include_top=False, weights=None)
-    base.load_weights(weights)
+    if weights:
+        base.load_weights(weights)
     base = keras.Model(base.input, base.get_layer("conv_pw_12_relu").output)
     inputs = keras.Input((48, 48, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(base(inputs, training=False))

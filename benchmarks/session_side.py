@@ -1,35 +1,27 @@
-"""One of our models on face crops; run by against_fer.py.
+"""One of our models on face crops, in ONNX Runtime; run by inference.py.
 
-Usage: session_side.py MODEL FACES.npz BATCH THREADS
-FACES.npz holds images, uint8 (N, 48, 48). It prints {} once it is ready. After each line on its input it names every
-face and prints the seconds as a line of JSON, preprocessing, both heads and softmax included; when its input ends, what
-its label head said.
+Usage: session_side.py MODEL FACES.npz THREADS
+FACES.npz holds images, uint8 (N, 48, 48). Preprocessing, both heads and softmax are in the time (turns.py).
 """
 
-import json
 import sys
-import time
 
-import numpy as np
+from turns import serve, versions
 
 from mien.model.bundle import load_bundle
 from mien.model.session import Session
 from mien.model.spec import Head
 
 
-def main(model, faces, batch, threads):
-    images, bundle = np.load(faces)["images"], load_bundle(model)
+def main(model, faces, threads):
+    bundle = load_bundle(model)
     session = Session(bundle, threads=int(threads))
-    size = int(batch)
-    session.probabilities(images[:size])
-    print("{}", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        parts = [session.probabilities(images[at : at + size])[Head.LABELS] for at in range(0, len(images), size)]
-        print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
-    rows = np.concatenate(parts)
-    said = [bundle.card.labels[number] for number in rows.argmax(1)]
-    print(json.dumps({"said": said, "sha256": bundle.sha256, "bytes": bundle.path.stat().st_size}), flush=True)
+    about = {
+        "sha256": bundle.sha256,
+        "model_bytes": bundle.path.stat().st_size,
+        "versions": versions("onnxruntime", "numpy"),
+    }
+    serve(lambda images: session.probabilities(images)[Head.LABELS], faces, bundle.card.labels, about)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from mien.cli import compare as compare_commands
 from mien.cli import data as data_commands
 from mien.cli import export as export_commands
 from mien.cli import judge as judge_commands
@@ -31,6 +32,7 @@ app.add_typer(data_commands.app, name="data")
 app.command()(train_commands.train)
 app.command()(train_commands.summary)
 app.command()(judge_commands.evaluate)
+app.command()(compare_commands.compare)
 app.command()(predict_commands.predict)
 app.command(name="fetch-detector")(predict_commands.fetch_detector)
 app.command()(video_commands.video)

@@ -119,7 +119,7 @@ def evaluate(model: Bundle | str | Path, data: Faces | str | Path, split: str = 
     answers = session.probabilities(faces.images)
     seconds = time.perf_counter() - start
     probabilities, shown = answers[Head.LABELS], answers[bundle.card.heads[-1]]
-    figures = summarize(probabilities, faces.emotion, bundle.card.labels, _clean(whole, faces, split))
+    figures = summarize(probabilities, faces.emotion, bundle.card.labels, clean_mask(whole, faces, split))
     figures["ferplus"] = _ferplus(shown, faces, bundle)
     name = {"name": whole.name, "fingerprint": whole.fingerprint}
     return Evaluation(bundle, name, split, faces, probabilities, shown, figures, seconds)
@@ -129,22 +129,55 @@ def _ferplus(shown: NDArray[np.float64], faces: Faces, bundle: Bundle) -> dict[s
     """How often what is shown is what most people saw; None without votes."""
     if faces.votes is None or faces.labels != LABELS:
         return None
+    return {"head": str(bundle.card.heads[-1]), "filter": MAJORITY, **crowd_agreement(shown.argmax(1), faces)}
+
+
+def crowd_agreement(said: NDArray[np.int64], faces: Faces) -> dict[str, Any]:
+    """How often answers are what most people saw, on faces with FER+ votes: :data:`MAJORITY`.
+
+    Args:
+        said: int64 (N,), 0 to 6, an answer for each face.
+        faces: N faces.
+
+    Returns:
+        ``n``, the faces with a majority, and ``agreement`` on these, 0 to 1; None where there is none.
+
+    Raises:
+        DataError: where the faces have no votes, or other classes than the seven emotions.
+    """
     seen, clear = faces.majority()
     n = int(clear.sum())
-    agreement = float(np.mean(shown.argmax(1)[clear] == seen[clear])) if n else None
-    return {"head": str(bundle.card.heads[-1]), "filter": MAJORITY, "n": n, "agreement": agreement}
+    return {"n": n, "agreement": float(np.mean(said[clear] == seen[clear])) if n else None}
 
 
 def _check(bundle: Bundle, faces: Faces) -> None:
     if faces.labels != bundle.card.labels:
         raise DataError(f"its classes are not the model's ({', '.join(bundle.card.labels)})", faces.name)
+    check_labelled(faces)
+
+
+def check_labelled(faces: Faces) -> None:
+    """Refuse faces without labels, which nothing can be judged on.
+
+    Raises:
+        DataError: where there are some.
+    """
     unlabelled = int((faces.emotion < 0).sum())
     if unlabelled:
         raise DataError(f"{unlabelled:,} faces have no label to compare with", faces.name, "Use mien predict for them.")
 
 
-def _clean(whole: Faces, faces: Faces, split: str) -> NDArray[np.bool_] | None:
-    """Which faces' pixels do not occur in Training; None where that cannot be told."""
+def clean_mask(whole: Faces, faces: Faces, split: str) -> NDArray[np.bool_] | None:
+    """Which faces' pixels do not occur in Training; None where that cannot be told.
+
+    Args:
+        whole: the data set.
+        faces: its N faces of ``split``.
+        split: the split's name.
+
+    Returns:
+        bool (N,), or None for Training itself and where the set has no Training faces.
+    """
     training = whole.usage == USAGES.index(Usage.TRAINING)
     if split == Usage.TRAINING or not training.any():
         return None
