@@ -71,7 +71,7 @@ def predict(
 
     Pictures that cannot be read are told apart and do not stop the others; the exit code is then 1.
     """
-    _quiet_libraries()  # before they are imported
+    quiet_libraries()  # before they are imported
     from mien.errors import DataError
     from mien.predict import Predictor
     from mien.predict.files import find_pictures
@@ -103,7 +103,7 @@ def predict(
         raise typer.Exit(1)
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """What decoders remark on damaged files, and OpenCV on its own engine, would stand between the errors."""
     import os
     import warnings
