@@ -23,7 +23,7 @@ from mien.predict import Predictor
 from mien.predict.results import Prediction
 from mien.serve import schemas
 from mien.serve.access import Buckets, Keys
-from mien.serve.body import Held, Upload, read_body, reader
+from mien.serve.body import Held, Raw, Upload, read_body, reader
 from mien.serve.engine import Engine
 from mien.serve.gate import Gate
 from mien.serve.metrics import Metrics
@@ -167,7 +167,7 @@ async def predict(
     finally:
         service.held.release(held)
     _count(service, request, engine.name, found)
-    if not uploads[0].name and len(uploads) == 1 and found[0].error is not None:
+    if isinstance(body, Raw) and found[0].error is not None:
         raise Problem("unreadable-image", f"{found[0].error}.".replace("..", "."))
     said = [_said(one, upload, min_confidence) for one, upload in zip(found, uploads, strict=True)]
     return Response(json.dumps({"model": engine.name, "images": said}), media_type="application/json")

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -98,16 +99,9 @@ def _remarks(options: Options, keys: Keys | None, page: bool) -> list[str]:
 
 
 def _run(options: Options, page: bool, listener: socket.socket) -> int:
-    settings = options.settings
-    config = ServiceConfig(
-        partial(build, options, page), settings.header_seconds, factory=True, log_config=LOG_CONFIG, access_log=False,
-        workers=options.workers, server_header=False, proxy_headers=False, ws="none", lifespan="on",
-        limit_concurrency=settings.connections, timeout_keep_alive=settings.idle_seconds,
-        timeout_graceful_shutdown=settings.grace_seconds, timeout_worker_healthcheck=30,
-    )  # fmt: skip
+    config = configured(partial(build, options, page), options.settings, options.workers, factory=True)
     if options.workers > 1:
-        # Each process is told the address by its socket; uvicorn restarts those that die.
-        Multiprocess(config, sockets=[listener]).run()
+        Multiprocess(config, sockets=[listener]).run()  # uvicorn starts those anew that die
         return 0
     server = uvicorn.Server(config)
     try:
@@ -115,6 +109,31 @@ def _run(options: Options, page: bool, listener: socket.socket) -> int:
     except KeyboardInterrupt:  # uvicorn has stopped in order, and passes the signal on
         return 128 + signal.SIGINT
     return 0 if server.started else 1
+
+
+def configured(app: Any, settings: Settings, workers: int = 1, **options: Any) -> ServiceConfig:
+    """How uvicorn is to serve an application.
+
+    Args:
+        app: the application, or with ``factory=True`` a function that makes it.
+        settings: the limits.
+        workers: how many processes.
+        options: as uvicorn's, where they are to differ.
+    """
+    ours: dict[str, Any] = {
+        "log_config": LOG_CONFIG,
+        "access_log": False,
+        "workers": workers,
+        "server_header": False,
+        "proxy_headers": False,
+        "ws": "none",
+        "lifespan": "on",
+        "limit_concurrency": settings.connections,
+        "timeout_keep_alive": settings.idle_seconds,
+        "timeout_graceful_shutdown": settings.grace_seconds,
+        "timeout_worker_healthcheck": 30,
+    }
+    return ServiceConfig(app, settings.header_seconds, **(ours | options))
 
 
 def build(options: Options, page: bool) -> FastAPI:
