@@ -11,12 +11,13 @@ from mien.data import Faces
 from mien.model.bundle import shipped_models
 from mien.predict import Prediction, Predictor
 from mien.serve.api import create_app
+from mien.serve.settings import Settings
 from serving import encoded, running
 
 
 @pytest.fixture(scope="session")
 def predictor() -> Predictor:
-    return Predictor(shipped_models()[0], threads=1)
+    return Predictor(shipped_models()[0], threads=1, max_pixels=Settings().pixels)
 
 
 @pytest.fixture(scope="session")
