@@ -74,6 +74,7 @@ def serve(options: Options, say: Callable[[str], None]) -> int:
         MienError: where a model, the keys or the address cannot be used; nothing has started then.
     """
     load_models(options.models)  # so that what is wrong is told here, and not by every process
+    find_detector(options.detector, threads=1)
     keys = Keys.read(options.key_file) if options.key_file else None
     page = options.page and options.workers == 1 and importlib.util.find_spec(PAGE) is not None
     with ExitStack() as stack:

@@ -1,33 +1,45 @@
-"""A service with a shipped model, for all tests of this folder."""
+"""Fixtures of the tests of the service. What they import is heavy, so it is imported by those that need it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from mien.data import Faces
-from mien.model.bundle import shipped_models
-from mien.predict import Prediction, Predictor
-from mien.serve.api import create_app
-from mien.serve.settings import Settings
-from serving import encoded, running
+
+if TYPE_CHECKING:
+    import httpx
+
+    from mien.predict import Prediction, Predictor
 
 
 @pytest.fixture(scope="session")
 def predictor() -> Predictor:
+    """A shipped model, with the service's limit on pixels."""
+    from mien.model.bundle import shipped_models
+    from mien.predict import Predictor
+    from mien.serve.settings import Settings
+
     return Predictor(shipped_models()[0], threads=1, max_pixels=Settings().pixels)
 
 
 @pytest.fixture(scope="session")
 def url(predictor: Predictor) -> Iterator[str]:
+    """The address of a service with that model, under two names."""
+    from mien.serve.api import create_app
+    from serving import running
+
     with running(create_app({"first": predictor, "second": predictor})) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def http(url: str) -> Iterator[httpx.Client]:
+    """A client of that service."""
+    import httpx
+
     with httpx.Client(base_url=url, timeout=30) as client:
         yield client
 
@@ -35,6 +47,8 @@ def http(url: str) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="session")
 def files(drawn: Faces) -> list[bytes]:
     """Forty drawn faces as PNG files."""
+    from serving import encoded
+
     return [encoded(image) for image in drawn.images[:40]]
 
 
