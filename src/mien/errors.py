@@ -10,6 +10,7 @@
     │   └── ExportError    an export that is refused, or that answers too differently from its bundle
     ├── WeightsError       the ImageNet weights: absent, damaged, or of another network
     ├── RecipeError        a recipe or a --set that does not hold together
+    ├── ServiceError       a service that cannot start, cannot be reached, or refuses a request
     ├── DivergedError      training met a loss that is not a number (exit code 3: the run did start)
     ├── ParallelError      one of the processes that train together is gone (exit code 3)
     └── MissingExtraError  an optional package is not installed
@@ -83,6 +84,29 @@ class ParallelError(MienError):
     """One of the processes that train together is gone."""
 
     exit_code = 3
+
+
+class ServiceError(MienError):
+    """A service that cannot start, cannot be reached, or refuses a request.
+
+    Args:
+        what: what is wrong, as a phrase without a full stop.
+        where: the address, file or request.
+        mend: what the user can do about it.
+        status: the HTTP status of the refusal; None where there was no answer.
+        kind: the ``type`` of the problem that the service told; None where there was none.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        where: str | Path | None = None,
+        mend: str | None = None,
+        status: int | None = None,
+        kind: str | None = None,
+    ) -> None:
+        super().__init__(what, where, mend)
+        self.status, self.kind = status, kind
 
 
 class MissingExtraError(MienError):

@@ -22,8 +22,17 @@ Whole = tuple[int, int, int, int]
 
 
 @dataclass
-class _Looked:
-    """A picture that was read and looked at, or refused; its pixels are gone, its faces are kept."""
+class Looked:
+    """A picture that was read and looked at, or refused; its pixels are gone, its faces are kept.
+
+    Attributes:
+        path: the picture's name.
+        width: the upright picture's, in pixels; None where it was refused.
+        height: as ``width``.
+        found: of each face the box (left, top, width, height, pixels) and the detector's confidence.
+        crops: of each face gray uint8 (48, 48), as the network wants it.
+        error: why it was refused, in one line; None where it was read.
+    """
 
     path: str
     width: int | None = None
@@ -117,22 +126,39 @@ class Predictor:
         """
         return list(self._stream(images, WholeImage(), "rgb"))
 
+    def look(self, image: Source, path: str = "", crop: bool = False) -> Looked:
+        """The first half of :meth:`predict`: read an image and find its faces, without naming them.
+
+        Threads may look at images while another names the faces of those before.
+
+        Args:
+            image: as one of :meth:`predict`'s.
+            path: the name that the prediction will bear.
+            crop: take the whole image as one face.
+        """
+        return self._look(path, image, WholeImage() if crop else self.detector, "rgb")
+
+    def named(self, looked: Sequence[Looked]) -> list[Prediction]:
+        """The second half of :meth:`predict`: the faces of all these images go through the network together."""
+        crops = [crop for one in looked for crop in one.crops]
+        rows = iter(self._probabilities(np.stack(crops)) if crops else ())
+        faces = [tuple(self._face(box, next(rows), score) for box, score in one.found) for one in looked]
+        pairs = zip(looked, faces, strict=True)
+        return [Prediction(one.path, one.width, one.height, its, one.error) for one, its in pairs]
+
     def _stream(self, images: Iterable[Source], detector: Detector, channels: Channels) -> Iterator[Prediction]:
         numbered = zip(count(), images, strict=False)
         while chunk := list(islice(numbered, self.batch)):
-            looked = [self._look(_name(place, image), image, detector, channels) for place, image in chunk]
-            crops = [crop for one in looked for crop in one.crops]
-            rows = iter(self._probabilities(np.stack(crops)) if crops else ())
-            for one in looked:
-                faces = tuple(self._face(box, next(rows), score) for box, score in one.found)
-                yield Prediction(one.path, one.width, one.height, faces, one.error)
+            yield from self.named(
+                [self._look(_name(place, image), image, detector, channels) for place, image in chunk]
+            )
 
-    def _look(self, path: str, image: Source, detector: Detector, channels: Channels) -> _Looked:
+    def _look(self, path: str, image: Source, detector: Detector, channels: Channels) -> Looked:
         try:
             picture = read_picture(image, channels, self.max_pixels)
         except ImageError as error:
-            return _Looked(path, error=error.what if error.mend is None else f"{error.what}. {error.mend}")
-        looked = _Looked(path, picture.width, picture.height)
+            return Looked(path, error=error.what if error.mend is None else f"{error.what}. {error.mend}")
+        looked = Looked(path, picture.width, picture.height)
         for detection in detector(picture.pixels):
             looked.found.append((_in_original(detection, picture), detection.score))
             square = detector.framing.square(detection.box) if detector.framing else detection.box
