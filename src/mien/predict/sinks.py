@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mien.emotions import Emotion
 from mien.errors import require
 from mien.files import atomic
-from mien.predict.images import MAX_PIXELS, Source, read_picture
+from mien.predict.images import MAX_PIXELS, Picture, Source, read_picture
 from mien.predict.results import Face, Prediction
 
 Sink = Callable[[Prediction], None]
@@ -82,7 +82,13 @@ def annotate(source: Source, prediction: Prediction, out: Path, max_pixels: int 
     Raises:
         ImageError: where the picture can no longer be read.
     """
-    picture = read_picture(source, max_pixels=max_pixels)
+    image = draw_faces(read_picture(source, max_pixels=max_pixels), prediction)
+    with atomic(out) as temporary:
+        image.save(temporary, quality=92) if out.suffix == ".jpg" else image.save(temporary)
+
+
+def draw_faces(picture: Picture, prediction: Prediction) -> Image.Image:
+    """A copy of a picture, RGB, with a frame and a label around every face."""
     across, down = picture.zoom
     image = Image.fromarray(picture.pixels)
     pen = ImageDraw.Draw(image)
@@ -91,8 +97,7 @@ def annotate(source: Source, prediction: Prediction, out: Path, max_pixels: int 
         left, top, width, height = face.box
         box = (left / across, top / down, (left + width) / across, (top + height) / down)
         _frame(pen, box, face, size, image.size)
-    with atomic(out) as temporary:
-        image.save(temporary, quality=92) if out.suffix == ".jpg" else image.save(temporary)
+    return image
 
 
 def _frame(
