@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,9 +147,12 @@ class Store:
         Raises:
             DataError: as :meth:`answers`.
         """
-        if (every := self._once.known(("answers", model, split))) is not None:
-            return cast("NDArray[np.float64]", every[head][face])
-        return self._answer(model, self.split(split).faces.images[face : face + 1], lambda _: None)[head][0]
+        every: dict[Head, NDArray[np.float64]] | None = self._once.known(("answers", model, split))
+        if every is None:
+            every = self._answer(model, self.split(split).faces.images[face : face + 1], lambda _: None)
+            face = 0
+        row: NDArray[np.float64] = every[head][face]
+        return row
 
     def _answer(self, model: str, images: NDArray[np.uint8], progress: Progress) -> dict[Head, NDArray[np.float64]]:
         bundle = self.models[model].bundle

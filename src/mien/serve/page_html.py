@@ -92,9 +92,9 @@ def _cell(
     true, said = place
     name = escape(f"{labels[true]} taken for {labels[said]}: {count} ({share:.0%})")
     message = sender({"true": true, "predicted": said}, f"{true}-{said}")
-    strong, now = " strong" if share > 0.5 else "", str(place == chosen).lower()
+    now = str(place == chosen).lower()
     return (
-        f'<td><button class="mien-cell{strong}" style="--share:{share:.1%}" aria-pressed="{now}" '
+        f'<td><button class="mien-cell" style="--share:{share:.1%}" aria-pressed="{now}" '
         f'aria-label="{name}" title="{name}" {message}><b>{count:,}</b><small>{share:.0%}</small></button></td>'
     )
 
