@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mien.emotions import Emotion
 from mien.errors import require
 from mien.files import atomic
-from mien.predict.images import MAX_PIXELS, Source, read_picture
+from mien.predict.images import MAX_PIXELS, Picture, Source, read_picture
 from mien.predict.results import Face, Prediction
 
 Sink = Callable[[Prediction], None]
@@ -99,11 +99,16 @@ def annotate(source: Source, prediction: Prediction, out: Path, max_pixels: int 
     Raises:
         ImageError: where the picture can no longer be read.
     """
-    picture = read_picture(source, max_pixels=max_pixels)
-    image = Image.fromarray(picture.pixels)
-    draw_faces(image, [(face, "") for face in prediction.faces], picture.zoom)
+    image = framed(read_picture(source, max_pixels=max_pixels), prediction)
     with atomic(out) as temporary:
         image.save(temporary, quality=92) if out.suffix == ".jpg" else image.save(temporary)
+
+
+def framed(picture: Picture, prediction: Prediction) -> Image.Image:
+    """A copy of a picture, RGB, with a frame and a label around every face."""
+    image = Image.fromarray(picture.pixels)
+    draw_faces(image, [(face, "") for face in prediction.faces], picture.zoom)
+    return image
 
 
 def draw_faces(image: Image.Image, faces: Iterable[tuple[Face, str]], zoom: tuple[float, float] = (1.0, 1.0)) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import signal
 import socket
@@ -29,8 +27,6 @@ from mien.serve.logs import LOG_CONFIG
 from mien.serve.metrics import FOLDER
 from mien.serve.protocol import ServiceConfig
 from mien.serve.settings import Settings
-
-PAGE = "mien.serve.ui"
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ def serve(options: Options, say: Callable[[str], None]) -> int:
     load_models(options.models)  # so that what is wrong is told here, and not by every process
     find_detector(options.detector, threads=1)
     keys = Keys.read(options.key_file) if options.key_file else None
-    page = options.page and options.workers == 1 and importlib.util.find_spec(PAGE) is not None
+    page = options.page and options.workers == 1
     with ExitStack() as stack:
         listener = stack.enter_context(bound(options.host, options.port))
         host, port = listener.getsockname()[:2]
@@ -166,11 +162,12 @@ def with_page(app: FastAPI, predictors: dict[str, Predictor], data: Path | None,
     from mien.errors import require
 
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    gradio = require("gradio", "serve")
-    page = importlib.import_module(PAGE).build_page(predictors, None if data is None else load_faces(data))
+    require("gradio", "serve")
+    from mien.serve.ui import build_page, mount_page
+
+    page = build_page(predictors, None if data is None else load_faces(data))
     sign_in = None if keys is None else (lambda owner, key: keys.owner(key) == owner)
-    mounted: FastAPI = gradio.mount_gradio_app(app, page, path="/", auth=sign_in, show_error=True)
-    return mounted
+    return mount_page(app, page, "/", sign_in)
 
 
 def load_names(models: Sequence[str]) -> list[str]:
