@@ -120,7 +120,7 @@ def opened(page: Page, address: str, tab: str = "Predict") -> Page:
 def shares(page: Page, where: str) -> dict[str, float]:
     """The first bars below an element."""
     lines = page.locator(f"{where} .mien-bars").first.locator("li").all_inner_texts()
-    pairs = (re.fullmatch(r"(\w+)(?: \(true label\))?\s+([\d.]+)%", line.strip()) for line in lines)
+    pairs = (re.fullmatch(r"(\w+)(?:\s+\(true label\))?\s+([\d.]+)%", line.strip()) for line in lines)
     return {match[1]: float(match[2]) / 100 for match in pairs if match}
 
 
