@@ -22,7 +22,10 @@ from serving import connected, rest_of
 
 MODEL = shipped_models()[0]
 KEY = "alice-key-0123456789"
-HEAD = "POST /v1/predict?detector=none HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: image/png\r\nContent-Length: {}\r\n\r\n"
+HEAD = (
+    "POST /v1/predict?detector=none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+    "Content-Type: image/png\r\nContent-Length: {}\r\n\r\n"
+)
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
 
