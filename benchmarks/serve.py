@@ -46,10 +46,12 @@ def pictures():
     return found
 
 
+_ALL = sorted(os.sched_getaffinity(0))  # before this process is bound to its own
+
+
 def processors():
     """Which processors the service gets, and which the clients."""
-    first, *rest = sorted(os.sched_getaffinity(0))
-    return {first}, set(rest) or {first}
+    return set(_ALL[:1]), set(_ALL[1:]) or set(_ALL)
 
 
 def in_process(model, seconds):
@@ -175,6 +177,10 @@ def memory_mb(process):
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())[1]) / 1024
 
 
+def say(what):
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+
+
 def timed(load, clients, seconds, most=MOST):
     start = time.perf_counter()
     asyncio.run(load.run(clients, seconds, most))
@@ -183,6 +189,7 @@ def timed(load, clients, seconds, most=MOST):
 
 def under_load(model, files, expected, seconds):
     """32 clients; the service's memory, in MB, after a tenth of the time and at the end."""
+    say("under load")
     with service(model, "--threads", "1", "--queue", "256") as (port, process):
         first = timed(Load(port, files, expected), 32, seconds / 10)
         before = memory_mb(process.pid)
@@ -201,6 +208,7 @@ def batch_size(port):
 
 def overloaded(model, files, expected):
     """256 clients and a queue of 64; then 32 clients, of whom nobody may be refused."""
+    say("overloaded")
     with service(model, "--threads", "1", "--queue", "64") as (port, _):
         found = timed(Load(port, files, expected), 256, 20, 256 * 20)
         recovered = timed(Load(port, files, expected), 32, 20, 32 * 10)
@@ -224,6 +232,7 @@ def seeds():
 
 def hostile(model, files, expected, count):
     """Mutated uploads, of which each must be read or refused, and afterwards faces, which must be right."""
+    say("hostile")
     rng, originals, statuses = np.random.default_rng(0), list(seeds()), Counter()
 
     async def post(port):
@@ -243,6 +252,7 @@ def hostile(model, files, expected, count):
 
 def worker_killed(model, files, expected):
     """Two workers and 16 clients; one worker is killed in the middle."""
+    say("worker killed")
     with service(model, "--threads", "1", "--workers", "2", everywhere=True) as (port, process):
         time.sleep(5)
         listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -260,6 +270,7 @@ def worker_killed(model, files, expected):
 
 def shapes(model, files, expected, seconds):
     """Processes and threads compared, all on every processor, clients too."""
+    say("shapes")
     found = {}
     for workers, threads in ((1, 1), (1, 2), (2, 1)):
         how = ("--workers", str(workers), "--threads", str(threads))
