@@ -42,6 +42,8 @@ bench: setup  ## speed against peers, into results/; needs FER2013 in $$(SHARED)
 	$(BIN)/python benchmarks/inference.py --data $(SHARED)/data/fer2013.parquet --json results/inference.json
 	$(BIN)/python benchmarks/browser.py --data $(SHARED)/data/fer2013.parquet --json results/browser.json
 	$(BIN)/python benchmarks/browser_page.py
+	$(BIN)/python benchmarks/video.py --json results/video.json
+	$(BIN)/python benchmarks/serve.py --json results/serve.json
 
 clean:
 	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -90,6 +90,16 @@ def compare(page: Page, _: bytes) -> None:
     page.locator("#mien-figures .mien-table").first.wait_for()
 
 
+def turn_to(page: Page, name: str) -> None:
+    """Open a tab; on a narrow screen Gradio keeps those that do not fit behind a button."""
+    tab = page.get_by_role("tab", name=name)
+    if tab.is_visible():
+        tab.click()
+    else:
+        page.locator(".overflow-menu > button").click()
+        page.locator(".overflow-dropdown").get_by_role("button", name=name).click()
+
+
 TABS: dict[str, Callable[[Page, bytes], None]] = {
     "Predict": predict,
     "Explore": explore,
@@ -125,7 +135,7 @@ def main() -> None:
                 page.set_default_timeout(PATIENCE)
                 page.goto(address)
                 for tab, act in TABS.items():
-                    page.get_by_role("tab", name=tab).click()
+                    turn_to(page, tab)
                     act(page, picture)
                     out = OUT / f"page-{tab.lower()}-{size}-{scheme}.webp"
                     print(f"{out.name}: {shoot(page, out):,} bytes", flush=True)

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -293,19 +294,33 @@ def main():
     report = {"command": COMMAND, "model": model, "load_average_before": round(before, 2)}
     alone = in_process(model, options.seconds / 4)
     os.sched_setaffinity(0, processors()[1])
-    report["load"] = under_load(model, files, expected, options.seconds)
+    load = under_load(model, files, expected, options.seconds)
     again = in_process(model, options.seconds / 4)
-    report["in_process"] = [alone, again]
     batched = (alone["faces_a_second"] + again["faces_a_second"]) / 2
-    report["share_of_in_process"] = round(report["load"]["faces_a_second"] / batched, 3)
-    report["overload"] = overloaded(model, files, expected)
-    report["hostile"] = hostile(model, files, expected, options.mutations)
-    report["worker_killed"] = worker_killed(model, files, expected)
-    report["shapes"] = shapes(model, files, expected, options.seconds / 6)
-    report |= {"load_average_after": round(os.getloadavg()[0], 2), **environment()}
+    report |= {
+        "load": load,
+        "in_process": [alone, again],
+        "share_of_in_process": round(load["faces_a_second"] / batched, 3),
+        **environment(),
+    }
+    write(report, options.out)
+    parts = {
+        "overload": partial(overloaded, model, files, expected),
+        "hostile": partial(hostile, model, files, expected, options.mutations),
+        "worker_killed": partial(worker_killed, model, files, expected),
+        "shapes": partial(shapes, model, files, expected, options.seconds / 6),
+    }
+    for name, measure in parts.items():
+        report[name] = measure()
+        report["load_average_after"] = round(os.getloadavg()[0], 2)
+        write(report, options.out)
     print(json.dumps(report, indent=2))
-    if options.out:
-        with atomic(options.out) as temporary:
+
+
+def write(report, out):
+    """After each part, so that a run that is cut leaves what it has measured."""
+    if out:
+        with atomic(out) as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n")
 
 

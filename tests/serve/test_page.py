@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import socket
-import threading
-import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +12,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -26,8 +21,11 @@ from mien.data.faces import USAGES, Usage
 from mien.model.session import Session
 from mien.model.spec import Head
 from mien.predict import Predictor
+from mien.serve.api import create_app
+from mien.serve.settings import Settings
 from mien.serve.ui import build_page, mount_page
 from mien.train import Run
+from serving import running
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 PATIENCE = 30_000
@@ -51,36 +49,22 @@ def fast() -> Predictor:
 
 
 @pytest.fixture(scope="module")
-def pages(tiny_run: Run, drawn: Faces, fast: Predictor, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A server on a free port: drawn faces and two models at ``/``, photos only at ``/photos``."""
-    app = FastAPI()
-    mount_page(app, build_page({"fast": fast}), "/photos")
+def pages(tiny_run: Run, drawn: Faces, fast: Predictor) -> Iterator[str]:
+    """The service with its limits and policy: drawn faces and two models at ``/``, photos only at ``/photos``."""
+    service = create_app({"fast": fast}, Settings(), None)
+    mount_page(service, build_page({"fast": fast}), "/photos")
     models = {"short": Predictor(tiny_run.bundle, threads=1, detector="none"), "fast": fast}
-    mount_page(app, build_page(models, drawn), "/")
-    yield from _served(app)
+    mount_page(service, build_page(models, drawn), "/")
+    with running(service) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def fer_page(some_fer: Faces, fast: Predictor) -> Iterator[str]:
-    """A server on a free port: a part of FER2013 and one model."""
-    yield from _served(mount_page(FastAPI(), build_page({"fast": fast}, some_fer), "/"))
-
-
-def _served(app: FastAPI) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=3)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    end = time.monotonic() + 30
-    while not server.started and time.monotonic() < end:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(20)
-    assert not thread.is_alive()
+    """The same with a part of FER2013 and one model."""
+    service = create_app({"fast": fast}, Settings(), None)
+    with running(mount_page(service, build_page({"fast": fast}, some_fer), "/")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 // Photos from a drop, a file choice, the clipboard or the camera, sent to the server as one message.
 const MOST = 20;
-const MOST_BYTES = 50_000_000;
+const MOST_BYTES = 14_000_000;
 const zone = element.querySelector(".mien-dropzone");
 const input = element.querySelector("input[type=file]");
 const camera = element.querySelector(".mien-camera");
@@ -25,7 +25,7 @@ const send = async (files) => {
   const bytes = files.reduce((sum, file) => sum + file.size, 0);
   if (!files.length) return say("There was no picture in it.");
   if (files.length > MOST) return say(`These are ${files.length} pictures; choose at most ${MOST} at once.`);
-  if (bytes > MOST_BYTES) return say("These pictures are larger than 50 MB together; choose fewer at once.");
+  if (bytes > MOST_BYTES) return say("These pictures are larger than 14 MB together; choose fewer at once.");
   if (files.some((file) => !file.size)) return say("One of these files is empty.");
   try {
     const pictures = [];

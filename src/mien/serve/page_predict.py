@@ -25,8 +25,8 @@ from mien.serve.page_parts import asset, refuse
 
 MOST_PICTURES = 20
 """How many pictures may come at once."""
-MOST_BYTES = 50_000_000
-"""How large they may be together, in bytes."""
+MOST_BYTES = 14_000_000
+"""How large they may be together, in bytes: in base64 they must fit the service's largest body, 20 MB by default."""
 _SHOWN = 1280
 _ONE_FACE = "Each picture is one face already"
 
