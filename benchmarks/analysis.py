@@ -23,7 +23,7 @@ from mien.model.bundle import load_bundle
 from mien.provenance import environment
 
 COMMAND = "python benchmarks/analysis.py --data D --json results/analysis.json"
-MODELS = ("best", "fast")
+MODELS = ("best", "fast", "tiny")
 SPLITS = (Usage.PUBLIC_TEST, Usage.PRIVATE_TEST)
 
 

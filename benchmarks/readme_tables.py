@@ -98,7 +98,32 @@ def speed_table():
         f"| an epoch of fine-tuning, validation included | {epoch['keras']:.1f} s (Keras on TensorFlow) |"
         f" {epoch['mien']:.1f} s | {epoch['ratio']:.2f} |"
     )
-    return lines + load_rows(load)
+    return [*lines, *target_rows(), *inference_rows(), *load_rows(load)]
+
+
+def target_rows():
+    """The row of the race to the article's accuracy."""
+    if not (ROOT / "results" / "time_to_accuracy.json").is_file():
+        return []
+    taken = result("time_to_accuracy")["seconds_to_target"]
+    keras, best, ours = (taken[name] / 60 for name in ("keras", "keras_at_its_best_pace", "mien"))
+    theirs = f"{keras:.0f} min (Keras in the same run; {best:.0f} min at its best pace anywhere)"
+    return [f"| 62.36 % on PublicTest, training | {theirs} | {ours:.1f} min | {ours / keras:.3f} ({ours / best:.2f}) |"]
+
+
+def inference_rows():
+    """Our int8 models beside the fastest of the ways to run fer's classifier."""
+    if not (ROOT / "results" / "inference.json").is_file():
+        return []
+    sides, setting = result("inference")["sides"], "batch 64, threads 2"
+    rate = {name: one["speed"][setting]["faces_a_second"] for name, one in sides.items()}
+    peer = max((name for name in sides if name.startswith("fer-")), key=rate.__getitem__)
+    theirs = f"{rate[peer]:,.0f}/s, clean {percent(sides[peer]['clean_accuracy'])} (fer, {peer.removeprefix('fer-')})"
+    return [
+        f"| faces named, {setting}: `{name}` in int8 | {theirs} | {rate[f'{name}-int8']:,.0f}/s, clean"
+        f" {percent(sides[f'{name}-int8']['clean_accuracy'])} | {rate[peer] / rate[f'{name}-int8']:.2f} |"
+        for name in SHIPPED
+    ]
 
 
 def load_rows(load):
