@@ -19,7 +19,7 @@ let picture = null;
 let centre = [0.5, 0.5];
 let stream = null;
 let times = [];
-let spoken = 0;
+let spoken = -Infinity;
 let [waiting, busy] = [null, false];
 
 start();

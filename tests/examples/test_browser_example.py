@@ -276,7 +276,7 @@ def test_the_camera_is_named_frame_by_frame_until_it_is_stopped(visit: Visit) ->
     page.click("#camera")
     page.wait_for_selector("#time:text-matches('last ([5-9]|[1-9][0-9])')")
     assert page.inner_text("#camera") == "Stop the camera"
-    page.wait_for_function("document.getElementById('spoken').textContent")
+    page.wait_for_selector("#spoken:not(:empty)", state="attached")
     page.click("#camera")
     assert page.is_hidden("#video")
     assert page.evaluate("document.getElementById('video').srcObject.active") is False
