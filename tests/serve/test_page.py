@@ -109,6 +109,7 @@ def shares(page: Page, where: str) -> dict[str, float]:
 
 
 def choose(page: Page, label: str, option: str) -> None:
+    expect(page.get_by_role("option")).to_have_count(0)  # the list of the box before fades out
     page.get_by_label(label, exact=True).click()
     page.get_by_role("option", name=option, exact=True).click()
 
