@@ -1,10 +1,10 @@
 """A million faces through ``mien score``: memory by quarter, rate, and how much of the plain predictor's rate is kept.
 
-Usage: python benchmarks/score.py --data fer2013.parquet [--rows N] [--model M] [--int8] [--engine E] [--workers N] [--json OUT]
+Usage: python benchmarks/score.py --data D [--rows N] [--model M] [--int8] [--engine E] [--workers N] [--json OUT]
 
-The input is a folder of FER2013's parquet file, linked as often as the rows need it. The command runs as a process of its
-own; the memory of all its processes is sampled (what they share is counted once). Before and after it, the plain predictor
-names faces of the same file, in this process: on one thread, and on as many as there are workers.
+The input is a folder of FER2013's parquet file, linked as often as the rows need it. The command runs as a process of
+its own; the memory of all its processes is sampled (what they share is counted once). Before and after it, the plain
+predictor names faces of the same file, in this process: on one thread, and on as many as there are workers.
 """
 
 import argparse
@@ -166,7 +166,9 @@ def main():
         "command": COMMAND, "model": options.model + ("-int8" if options.int8 else ""), "engine": options.engine,
         "workers": options.workers, "rows": options.rows, "seconds": summary["seconds"], "rows_a_second": rate,
         "plain_predictor": {
-            f"threads {count}": {"faces_a_second": round(alone[count], 1), "before_and_after": [round(r, 1) for r in both]}
+            f"threads {count}": {
+                "faces_a_second": round(alone[count], 1), "before_and_after": [round(rate, 1) for rate in both]
+            }
             for count, both in rates.items()
         },
         "efficiency": {

@@ -30,12 +30,12 @@ def pictures(count: int) -> list[bytes]:
     return found
 
 
-def write_pictures(path: Path, blobs: Sequence[bytes | None], group: int = 100, **columns: Sequence[Any]) -> Path:
+def write_pictures(place: Path, blobs: Sequence[bytes | None], group: int = 100, **columns: Sequence[Any]) -> Path:
     """A parquet file with a column of images, and others."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
     table = pa.table({"image": pa.array(blobs, pa.binary()), **columns})
-    pq.write_table(table, path, row_group_size=group)
-    return path
+    pq.write_table(table, place, row_group_size=group)
+    return place
 
 
 def rows_of(out: Path) -> list[dict[str, Any]]:

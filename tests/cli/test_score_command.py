@@ -34,7 +34,17 @@ def test_it_scores_says_so_and_knows_when_it_is_done(mien: Mien, table: Path, tm
     ran = mien("score", table, out, *OPTIONS, "--json")
     told = json.loads(ran.out)
     assert (ran.code, told["rows"], told["kept"], told["errors"], told["engine"]) == (0, 120, 120, 2, "none")
-    assert set(told) >= {"out", "model", "sha256", "detector", "workers", "parts", "seconds", "rows_a_second", "stopped"}
+    assert set(told) >= {
+        "out",
+        "model",
+        "sha256",
+        "detector",
+        "workers",
+        "parts",
+        "seconds",
+        "rows_a_second",
+        "stopped",
+    }
     assert len([row for row in BAD if row < 120]) == told["errors"]
 
 

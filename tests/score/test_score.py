@@ -21,7 +21,7 @@ import pytest
 from mien.errors import DataError, ModelError, ParallelError
 from mien.model.bundle import find_bundle, load_bundle
 from mien.score.inputs import open_collection
-from mien.score.job import Options, Summary, score
+from mien.score.job import Options, Summary, job_of, score
 from mien.score.local import score_here
 from mien.score.output import JOB, MANIFEST, Output
 from mien.score.parts import Part
@@ -62,9 +62,8 @@ def copied(scored: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(scored, tmp_path / "out"))
 
 
-def job_of(source: Path, options: Options = LOCAL) -> Job:
-    collection = open_collection(str(source))
-    return Job(load_bundle(options.model), options.detector, options.batch, options.rows, collection.base)
+def job_for(source: Path, options: Options = LOCAL) -> Job:
+    return job_of(options, open_collection(str(source)))
 
 
 def test_rows_are_the_predictors(table: Path, scored: Path, blobs: list[bytes]) -> None:
@@ -83,7 +82,7 @@ def test_the_manifest_says_that_all_is_there(scored: Path) -> None:
 
 def test_names_and_batches_do_not_depend_on_workers_or_engine(table: Path, scored: Path) -> None:
     """The scorer alone gives the bytes that two processes gave."""
-    job = job_of(table)
+    job = job_for(table)
     one = Scorer(job)
     for part in list(open_collection(str(table)).parts(PART))[20:24]:
         assert one.score(part).data == (scored / f"part-{part.number:08}.parquet").read_bytes()
@@ -133,7 +132,7 @@ def test_with_a_detector_the_surest_face_counts(tmp_path: Path) -> None:
     with sample("grace_hopper.jpg") as file:
         photo = file.read()
     path = write_pictures(tmp_path / "a.parquet", [photo, pictures(1)[0], b""])
-    job = job_of(path, Options("tiny", "centerface"))
+    job = job_for(path, Options("tiny", "centerface"))
     scored = Scorer(job).score(next(open_collection(str(path)).parts(job.rows)))
     (tmp_path / "out.parquet").write_bytes(scored.data)
     rows = rows_of(tmp_path / "out.parquet")
@@ -229,7 +228,7 @@ def test_a_part_that_kills_every_worker_is_one_error(table: Path) -> None:
     part = next(open_collection(str(table)).parts(PART))
     deadly = Deadly(part.number, part.first, part.rows, part.digest, segments=part.segments)
     with pytest.raises(ParallelError, match="rows 0 to 31: worker processes died 3 times over the same rows"):
-        list(score_here(job_of(table), iter([deadly]), 1, Event()))
+        list(score_here(job_for(table), iter([deadly]), 1, Event()))
 
 
 def test_when_it_is_stopped_what_is_written_stays(table: Path, scored: Path, tmp_path: Path) -> None:
@@ -251,10 +250,10 @@ def test_a_damaged_part_is_done_again(table: Path, scored: Path, copied: Path, h
     path = copied / "part-00000003.parquet"
     data = {"cut": path.read_bytes()[:-9], "empty": b"", "other": write_pictures(path, [b""]).read_bytes()}[how]
     path.write_bytes(data)
-    with Output(copied, job_of(table), "x") as output:
+    with Output(copied, job_for(table)) as output:
         parts = [one for one in open_collection(str(table)).parts(PART) if output.done(one) is None]
         assert [part.number for part in parts] == [3]
-        output.write(Scorer(job_of(table)).score(parts[0]))
+        output.write(Scorer(job_for(table)).score(parts[0]))
     assert bytes_of(copied) == bytes_of(scored)
 
 
@@ -282,9 +281,17 @@ def test_another_model_or_setting_is_refused(table: Path, copied: Path, options:
 
 
 def test_another_input_is_refused(table: Path, blobs: list[bytes], copied: Path, tmp_path: Path) -> None:
-    changed = Path(shutil.copytree(table, tmp_path / "shards"))
+    other = Path(shutil.copytree(table, tmp_path / "shards"))
+    with pytest.raises(DataError, match=r"it holds the scores of another input \(/.*/shards\)"):
+        score(str(other), copied, LOCAL)
+
+
+def test_an_input_that_has_changed_is_refused(blobs: list[bytes], tmp_path: Path) -> None:
+    path = write_pictures(tmp_path / "a.parquet", blobs[:80])
+    score(str(path), tmp_path / "out", LOCAL)
+    write_pictures(path, [*blobs[:79], blobs[0]])
     with pytest.raises(DataError, match="the input is not what it was when these rows were scored"):
-        score(str(changed), copied, LOCAL)  # the same rows under other names
+        score(str(path), tmp_path / "out", LOCAL)
 
 
 def test_an_input_that_has_shrunk_is_refused(blobs: list[bytes], tmp_path: Path) -> None:
@@ -299,7 +306,7 @@ def test_an_input_that_has_shrunk_is_refused(blobs: list[bytes], tmp_path: Path)
 
 def test_two_runs_do_not_write_one_folder(table: Path, copied: Path) -> None:
     pytest.importorskip("fcntl")
-    with Output(copied, job_of(table), "x"), pytest.raises(DataError, match="another mien score is writing here"):
+    with Output(copied, job_for(table)), pytest.raises(DataError, match="another mien score is writing here"):
         score(str(table), copied, LOCAL)
     assert score(str(table), copied, LOCAL).rows == ROWS
 
@@ -336,7 +343,7 @@ def test_a_damaged_job_file_is_one_error(table: Path, copied: Path) -> None:
 
 def test_a_model_that_does_not_run_is_one_error_from_the_worker(table: Path, tmp_path: Path) -> None:
     bundle = load_bundle("tiny")
-    job = Job(replace(bundle, graph=b"no graph"), "none", BATCH, PART, "/")
+    job = replace(job_for(table), bundle=replace(bundle, graph=b"no graph"))
     with pytest.raises(ModelError, match="its graph does not run"):
         list(score_here(job, open_collection(str(table)).parts(PART), 1, Event()))
 
@@ -345,7 +352,7 @@ def test_stamps_name_the_job_and_the_rows(table: Path, scored: Path) -> None:
     part = list(open_collection(str(table)).parts(PART))[3]
     stamp = read_stamp(scored / "part-00000003.parquet")
     assert stamp is not None
-    assert (stamp.job, stamp.input) == (job_of(table).digest, part.digest)
+    assert (stamp.job, stamp.input) == (job_for(table).digest, part.digest)
     assert (stamp.part, stamp.first, stamp.rows, stamp.errors) == (3, 96, PART, 1)
     settings = json.loads((scored / JOB).read_text())
     assert settings["sha256"] == load_bundle(find_bundle("tiny")).sha256

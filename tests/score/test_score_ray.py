@@ -12,9 +12,9 @@ import pytest
 
 from mien.errors import ServiceError
 from mien.score.inputs import open_collection
-from mien.score.job import Options, score
+from mien.score.job import Options, job_of, score
 from mien.score.output import MANIFEST
-from mien.score.scorer import Job, Scorer
+from mien.score.scorer import Scorer
 from scoring import BAD, BATCH, PART, bytes_of, pictures, write_pictures
 
 pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
@@ -32,10 +32,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def alone(table: Path) -> dict[str, bytes]:
     """Every part as this process alone scores it."""
-    from mien.model.bundle import load_bundle
-
     collection = open_collection(str(table))
-    scorer = Scorer(Job(load_bundle("tiny"), "none", BATCH, PART, collection.base))
+    scorer = Scorer(job_of(OPTIONS, collection))
     return {f"part-{part.number:08}.parquet": scorer.score(part).data for part in collection.parts(PART)}
 
 

@@ -28,9 +28,7 @@ _STORE = 256 * 1024**2
 """Bytes of the local object store: parts are small."""
 
 
-def score_on_ray(
-    job: Job, parts: Iterator[Part], workers: int, stop: Event, address: str | None
-) -> Generator[Scored]:
+def score_on_ray(job: Job, parts: Iterator[Part], workers: int, stop: Event, address: str | None) -> Generator[Scored]:
     """Score parts on Ray, in whatever order they get done.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Literal
 from mien.errors import DataError
 from mien.predict.images import SUFFIXES
 from mien.score.parts import Part, Shard, cut_names, cut_shards
-from mien.score.places import filesystem, is_address, is_folder, joined, opened, parent, walk
+from mien.score.places import absolute, filesystem, is_address, is_folder, joined, opened, parent, walk
 from mien.score.shards import NAMES, image_column, name_column, read_names, shard
 
 Kind = Literal["folder", "shards", "list"]
@@ -97,14 +97,12 @@ def _folder(name: str) -> Collection:
 def _table(name: str, first: str, tables: bool) -> Collection:
     if image_column(first):
         return Collection(name, "shards", _here(name), tables)
-    return Collection(name, "list", parent(first) if not tables else _here(name, below=True), tables)
+    return Collection(name, "list", absolute(name) if tables else parent(name), tables)
 
 
-def _here(name: str, below: bool = False) -> str:
-    """The folder that names found in ``name`` are relative to: the current one, or ``name`` itself."""
-    if is_address(name):
-        return name
-    return os.path.abspath(name) if below else os.getcwd()  # noqa: PTH100, PTH109
+def _here(name: str) -> str:
+    """What the names that are found in a folder are relative to."""
+    return name if is_address(name) else os.getcwd()  # noqa: PTH109
 
 
 def _only(folder: str, wanted: tuple[str, ...], others: tuple[str, ...]) -> Iterator[str]:

@@ -23,7 +23,7 @@ from mien.score.inputs import Collection, open_collection
 from mien.score.local import score_here
 from mien.score.output import Output, check_settings, merged
 from mien.score.parts import Part
-from mien.score.places import is_address
+from mien.score.places import absolute, is_address
 from mien.score.scorer import Job
 from mien.score.table import Scored
 
@@ -144,12 +144,12 @@ def score(
     _check_places(source, out)
     engine = options.chosen_engine()
     collection = open_collection(source)
-    job = _job(options, collection)
+    job = job_of(options, collection)
     summary = Summary(str(out), job.bundle.card.name, job.bundle.sha256, job.detector, "none", options.workers)
     begin, single = time.perf_counter(), path.suffix.lower() == ".parquet" and not path.is_dir()
     if single and (told := merged(path)) is not None:
         return _already(summary, told, collection, job, options, path)
-    with Output(path.with_name(f"{path.name}.parts") if single else path, job, source) as output:
+    with Output(path.with_name(f"{path.name}.parts") if single else path, job) as output:
         run = _Run(output, collection.parts(job.rows), options.again, heard, summary)
         parts = run.wanted()
         if (first := next(parts, None)) is not None:
@@ -219,9 +219,7 @@ class _Run:
         self._heard(rows)
 
 
-def _engine(
-    engine: str, job: Job, parts: Iterator[Part], options: Options, stop: Event
-) -> Generator[Scored]:
+def _engine(engine: str, job: Job, parts: Iterator[Part], options: Options, stop: Event) -> Generator[Scored]:
     if engine == "ray":
         return score_on_ray(job, parts, options.workers, stop, options.address)
     return score_here(job, parts, options.workers or _cores(), stop)
@@ -245,12 +243,19 @@ def _already(
     return summary
 
 
-def _job(options: Options, collection: Collection) -> Job:
+def job_of(options: Options, collection: Collection) -> Job:
+    """What decides the rows, from what the user chose.
+
+    Raises:
+        ModelError: where the model or the detector cannot be used.
+    """
     detector = options.detector
     if detector == "auto":
         detector = "centerface" if yunet_file(missing_ok=True) is None else "yunet"
     find_detector(detector, 1)
-    return Job(load_bundle(options.model), detector, options.batch, options.rows, collection.base)
+    return Job(
+        load_bundle(options.model), detector, options.batch, options.rows, collection.base, absolute(collection.name)
+    )
 
 
 def _check_places(source: str, out: str | Path) -> None:

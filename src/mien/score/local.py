@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from itertools import chain, islice
 from multiprocessing.connection import Connection
 from threading import Event
@@ -119,10 +120,8 @@ def _begin(job: Job, held: Connection) -> None:
 
 
 def _end_with(held: Connection) -> None:
-    try:
+    with suppress(OSError):
         held.poll(None)
-    except OSError:
-        pass
     os._exit(0)
 
 

@@ -43,15 +43,14 @@ class Output:
     Args:
         folder: the folder; made where it is missing.
         job: the model and the settings.
-        name: the input, as the user named it.
 
     Raises:
         DataError: where the folder holds something else, another job's parts, or another run is at it; or where it
             cannot be written.
     """
 
-    def __init__(self, folder: Path, job: Job, name: str) -> None:
-        self.folder, self._job, self._name = folder, job, name
+    def __init__(self, folder: Path, job: Job) -> None:
+        self.folder, self._job = folder, job
         self._lock: IO[bytes] | None = None
 
     def __enter__(self) -> Output:
@@ -62,8 +61,7 @@ class Output:
             for left in self.folder.glob(".part-*"):
                 left.unlink()
             if not (self.folder / JOB).exists():
-                self._write_json(JOB, {"format": 1, "model": self._job.bundle.card.name, "input": self._name}
-                                 | self._job.settings)  # fmt: skip
+                self._write_json(JOB, {"format": 1, "model": self._job.bundle.card.name} | self._job.settings)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -124,7 +122,7 @@ class Output:
             DataError: where a part is damaged, or the file cannot be written.
         """
         arrow, parquet = require("pyarrow", "score"), require("pyarrow.parquet", "score")
-        mark = json.dumps(self._job.settings | {"input": self._name} | figures)
+        mark = json.dumps({"model": self._job.bundle.card.name} | self._job.settings | figures)
         columns = schema(self._job.bundle.card.labels).with_metadata({MARK: mark})
         with (
             writing(path), atomic(path) as temporary,
@@ -147,7 +145,7 @@ class Output:
 
 
 def check_settings(found: dict[str, Any], job: Job, place: Path) -> None:
-    """Refuse to go on with what another model or other settings have begun.
+    """Refuse to go on with what another model, input or other settings have begun.
 
     Raises:
         DataError: where they differ.
@@ -156,6 +154,8 @@ def check_settings(found: dict[str, Any], job: Job, place: Path) -> None:
     if found.get("sha256") != wanted["sha256"]:
         model = f"{found.get('model', 'unknown')}, SHA-256 {str(found.get('sha256'))[:16]}…"
         raise DataError(f"it holds the scores of another model ({model})", place, _ELSEWHERE)
+    if found.get("input") != wanted["input"]:
+        raise DataError(f"it holds the scores of another input ({found.get('input')})", place, _ELSEWHERE)
     for name, value in wanted.items():
         if found.get(name) != value:
             mend = f"Add --{name} {found.get(name)} to go on with it. {_ELSEWHERE}"
@@ -172,7 +172,7 @@ def merged(path: Path) -> dict[str, Any] | None:
         return None
     arrow, parquet = require("pyarrow", "score"), require("pyarrow.parquet", "score")
     try:
-        told = json.loads(parquet.read_metadata(path).metadata[MARK])
+        told: dict[str, Any] = json.loads(parquet.read_metadata(path).metadata[MARK])
         return {name: told[name] for name in ("rows", "errors", "parts", "plan")} | told
     except (arrow.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise DataError("this file is there and holds no scores", path, _ELSEWHERE) from error
@@ -207,5 +207,7 @@ def _locked(path: Path) -> IO[bytes]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
-        raise DataError("another mien score is writing here", path.parent, "Wait for it, or name another OUT.") from error
+        raise DataError(
+            "another mien score is writing here", path.parent, "Wait for it, or name another OUT."
+        ) from error
     return file

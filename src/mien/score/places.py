@@ -21,7 +21,7 @@ def is_address(name: str) -> bool:
 
 def joined(base: str, name: str) -> str:
     """A name as it is to be opened: relative ones lie below ``base``, a folder or an address."""
-    return name if is_address(name) or os.path.isabs(name) else f"{base.rstrip('/')}/{name}"
+    return name if is_address(name) or Path(name).is_absolute() else f"{base.rstrip('/')}/{name}"
 
 
 def parent(name: str) -> str:
@@ -34,7 +34,7 @@ def filesystem(address: str) -> tuple[Any, str]:
 
     Raises:
         MissingExtraError: where fsspec, or the package that it needs for this protocol, is not installed.
-        DataError: where the address is of no protocol that fsspec knows.
+        DataError: where the address is of no protocol that fsspec knows, or not as its protocol wants it.
     """
     core = require("fsspec.core", "score")
     protocol = address.partition("://")[0]
@@ -43,10 +43,15 @@ def filesystem(address: str) -> tuple[Any, str]:
     except ImportError as error:
         mend = "Install it: s3fs reads s3://, gcsfs reads gs://, adlfs reads abfs://, aiohttp reads http://."
         raise MissingExtraError(f"a package for {protocol}:// is missing ({error})", address, mend) from error
-    except ValueError as error:
+    except Exception as error:  # what their constructors raise has no common base either
         mend = "Name a path, or an address such as s3://bucket/folder."
-        raise DataError(f"no file system is known as {protocol}:// ({error})", address, mend) from error
+        raise DataError(f"this address cannot be used ({_reason(error)})", address, mend) from error
     return system, path
+
+
+def absolute(name: str) -> str:
+    """A path whose meaning does not depend on the current folder; addresses are as they are."""
+    return name if is_address(name) else os.path.abspath(name)  # noqa: PTH100
 
 
 def is_folder(name: str) -> bool:

@@ -36,6 +36,7 @@ class Job:
         batch: how many pictures go through the networks together.
         rows: how many rows a part has.
         base: the folder or address that relative names lie below.
+        place: the input, as an absolute path or an address.
     """
 
     bundle: Bundle
@@ -43,12 +44,14 @@ class Job:
     batch: int
     rows: int
     base: str
+    place: str
 
     @property
     def settings(self) -> dict[str, Any]:
         """What two runs must have in common for one to go on where the other ended."""
         return {
-            "sha256": self.bundle.sha256, "detector": self.detector, "batch": self.batch, "part": self.rows,
+            "sha256": self.bundle.sha256, "input": self.place,
+            "detector": self.detector, "batch": self.batch, "part": self.rows,
         }  # fmt: skip
 
     @cached_property
@@ -114,8 +117,7 @@ _kept: dict[str, Scorer] = {}
 
 def scorer(job: Job) -> Scorer:
     """The process's scorer for a job, made once; a process holds one at most."""
-    key = f"{job.digest} {job.base}"
-    if key not in _kept:
+    if job.digest not in _kept:
         _kept.clear()
-        _kept[key] = Scorer(job)
-    return _kept[key]
+        _kept[job.digest] = Scorer(job)
+    return _kept[job.digest]
