@@ -10,6 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import signal
+import socket
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -23,7 +26,8 @@ from mien.score.table import Scored
 
 _WINDOW = 128
 """How many parts for each processor are given to Ray at a time: a plan of any length takes bounded memory."""
-_TRIES = 8
+_PATIENCE = 10.0
+"""Seconds in which a cluster must let itself be connected to; Ray by itself tries for minutes."""
 _STORE = 256 * 1024**2
 """Bytes of the local object store: parts are small."""
 
@@ -49,9 +53,8 @@ def score_on_ray(job: Job, parts: Iterator[Part], workers: int, stop: Event, add
         while (window := list(islice(parts, room))) and not stop.is_set():
             items = [{"part": pickle.dumps(part)} for part in window]
             table = data.from_items(items, override_num_blocks=len(items))
-            scored = table.map(
-                _score, fn_kwargs={"job": job}, num_cpus=1, concurrency=workers or None, max_retries=_TRIES
-            )
+            pool = data.TaskPoolStrategy(size=workers or None)
+            scored = table.map(_score, fn_kwargs={"job": job}, num_cpus=1, compute=pool)
             for row in _told(scored):
                 yield Scored(row["number"], row["rows"], row["errors"], bytes(row["data"]))
                 if stop.is_set():
@@ -99,6 +102,20 @@ def _ray(workers: int, address: str | None) -> Iterator[int]:
 
 def _start(ray: Any, workers: int, address: str | None) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    with _kept_sigterm():
+        _init(ray, workers, address)
+
+
+@contextmanager
+def _kept_sigterm() -> Iterator[None]:
+    """Ray puts a handler of its own in place of the one that was there."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
+def _init(ray: Any, workers: int, address: str | None) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
         ray.init(
@@ -107,6 +124,9 @@ def _start(ray: Any, workers: int, address: str | None) -> None:
         )  # fmt: skip
         return
     try:
+        if ":" in address:
+            host, _, port = address.rpartition("/")[2].rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
         ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         mend = "Start one with ray start --head, or leave --address away."
