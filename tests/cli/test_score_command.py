@@ -29,7 +29,7 @@ def test_it_scores_says_so_and_knows_when_it_is_done(mien: Mien, table: Path, tm
     ran = mien("score", table, out, *OPTIONS)
     assert ran.code == 0
     assert ran.out.startswith(f"{out}: 120 rows by tiny; ")
-    assert ran.err == "error: 2 of 120 rows have an error; the column error says which\n"
+    assert ran.err == "note: 2 of 120 rows have an error; the column error says which\n"
     assert rows_of(out) == expected("tiny", [f"{table}#{row}" for row in range(120)], pictures(120))
     ran = mien("score", table, out, *OPTIONS, "--json")
     told = json.loads(ran.out)

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -238,6 +239,20 @@ def test_when_it_is_stopped_what_is_written_stays(table: Path, scored: Path, tmp
     assert 0 < summary.rows < ROWS
     assert bytes_of(tmp_path / "out").items() < bytes_of(scored).items()
     assert not (tmp_path / "out" / MANIFEST).exists()
+
+
+def test_a_plan_without_end_is_read_only_as_far_as_it_is_needed(table: Path) -> None:
+    first, stop, taken = next(open_collection(str(table)).parts(PART)), Event(), 0
+
+    def endless() -> Iterator[Part]:
+        nonlocal taken
+        for number in count():
+            taken += 1
+            yield replace(first, number=number)
+
+    scored = list(islice(score_here(job_for(table), endless(), 1, stop), 5))
+    assert sorted(one.number for one in scored) == list(range(5))
+    assert taken <= 5 + 2
 
 
 def test_a_finished_job_is_not_done_again(table: Path, copied: Path) -> None:

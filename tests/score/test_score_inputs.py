@@ -6,7 +6,7 @@ import csv
 import importlib.util
 import random
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise, repeat
 from pathlib import Path
 
 import pyarrow as pa
@@ -46,6 +46,11 @@ def test_names_are_cut_into_parts_and_come_back(names: list[str | None], size: i
     whole(parts, len(names), size)
     assert [name for part in parts for name in part.names()] == names
     assert parts == list(cut_names(iter(names), size))
+
+
+def test_a_list_without_end_gives_its_parts_as_they_are_asked_for() -> None:
+    parts = list(islice(cut_names(repeat("a.png"), 3), 4))
+    assert [(part.first, part.rows) for part in parts] == [(0, 3), (3, 3), (6, 3), (9, 3)]
 
 
 @given(st.lists(st.integers(0, 12), max_size=8), st.integers(1, 9))

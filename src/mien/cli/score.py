@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.console import console, error_line, print_json, progress_bar, quiet_libraries
+from mien.cli.console import console, error_line, print_json, progress_bar, quiet_libraries, stderr
 from mien.cli.judge import WHICH
 from mien.cli.signals import stop_on_signals
 
@@ -62,7 +62,7 @@ def score(
         found = _run(source, out, options, stop.event)
     print_json(found.to_dict()) if as_json else _print(found)
     if found.errors:
-        error_line(f"{found.errors:,} of {found.rows:,} rows have an error; the column error says which")
+        stderr.print(f"note: {found.errors:,} of {found.rows:,} rows have an error; the column error says which")
     if found.stopped:
         error_line(f"interrupted with {found.rows:,} rows done; the same command goes on from there")
         raise typer.Exit(stop.exit_code)

@@ -35,6 +35,9 @@ _STORE = 256 * 1024**2
 def score_on_ray(job: Job, parts: Iterator[Part], workers: int, stop: Event, address: str | None) -> Generator[Scored]:
     """Score parts on Ray, in whatever order they get done.
 
+    Ray reads whether it is to keep to this machine when it is first imported. So a Ray of its own listens at 127.0.0.1
+    only where Ray was not imported before, and a process that had one is not for clusters afterwards.
+
     Args:
         job: the model and the settings; Ray carries them to the nodes.
         parts: taken a window at a time.
@@ -47,8 +50,7 @@ def score_on_ray(job: Job, parts: Iterator[Part], workers: int, stop: Event, add
         ServiceError: where no cluster answers at the address.
         ParallelError: where the cluster gave up.
     """
-    data = require("ray.data", "ray")
-    with _ray(workers, address) as cores:
+    with _surroundings(address), _ray(workers, address) as (data, cores):
         room = max(1, min(workers or cores, cores)) * _WINDOW
         while (window := list(islice(parts, room))) and not stop.is_set():
             items = [{"part": pickle.dumps(part)} for part in window]
@@ -84,43 +86,52 @@ def _told(table: Any) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def _ray(workers: int, address: str | None) -> Iterator[int]:
-    """Ray, connected; how many processors it has. One that was connected before stays so."""
-    ray = require("ray", "ray")
+def _surroundings(address: str | None) -> Iterator[None]:
+    """What Ray and its processes read from the environment.
+
+    Told not to make a cluster, which on Linux it takes for granted, Ray listens at 127.0.0.1 alone.
+    """
+    wanted = {"RAY_USAGE_STATS_ENABLED": "0"} | ({} if address else {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"})
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _handle_sigterm(handler: Any) -> None:
+    """Put a handler back: Ray replaces it by its own."""
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _ray(workers: int, address: str | None) -> Iterator[tuple[Any, int]]:
+    """Ray Data, connected, and how many processors it has. A Ray that was connected before stays so."""
+    data, ray = require("ray.data", "ray"), require("ray", "ray")
     ours = not ray.is_initialized()
     if ours:
+        handler = signal.getsignal(signal.SIGTERM)
         _start(ray, workers, address)
+        _handle_sigterm(handler)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        yield max(1, int(ray.cluster_resources().get("CPU", 1)))
+        yield data, max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:
         if ours:
             ray.shutdown()
 
 
 def _start(ray: Any, workers: int, address: str | None) -> None:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    with _kept_sigterm():
-        _init(ray, workers, address)
-
-
-@contextmanager
-def _kept_sigterm() -> Iterator[None]:
-    """Ray puts a handler of its own in place of the one that was there."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if before is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
-
-
-def _init(ray: Any, workers: int, address: str | None) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
         ray.init(
             address="local", num_cpus=workers or None, include_dashboard=False, object_store_memory=_STORE,
-            _node_ip_address="127.0.0.1", **quiet,
+            **quiet,
         )  # fmt: skip
         return
     try:
