@@ -76,6 +76,7 @@ def test_without_ray_the_engine_is_told_to_be_missing(
     ran = mien("score", table, tmp_path / "out", "--engine", "ray")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "pip install 'mien[ray]'" in ran.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_sigterm_ends_it_in_order(table: Path, tmp_path: Path) -> None:

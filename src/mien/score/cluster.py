@@ -57,29 +57,32 @@ def score_on_ray(job: Job, parts: Iterator[Part], workers: int, stop: Event, add
             table = data.from_items(items, override_num_blocks=len(items))
             pool = data.TaskPoolStrategy(size=workers or None)
             scored = table.map(_score, fn_kwargs={"job": job}, num_cpus=1, compute=pool)
-            for row in _told(scored):
-                yield Scored(row["number"], row["rows"], row["errors"], bytes(row["data"]))
+            for one in _told(scored):
+                yield one
                 if stop.is_set():
                     return
 
 
 def _score(row: dict[str, Any], job: Job) -> dict[str, Any]:
+    """What Ray runs on a node: a part's scores, or why it refuses, which would not come back from Ray as it was."""
     part: Part = pickle.loads(row["part"])
-    one = scorer(job).score(part)
-    return {"number": one.number, "rows": one.rows, "errors": one.errors, "data": one.data}
+    try:
+        one: Scored | MienError = scorer(job).score(part)
+    except MienError as error:
+        one = error
+    return {"scored": pickle.dumps(one)}
 
 
-def _told(table: Any) -> Iterator[dict[str, Any]]:
-    """The rows of a Ray data set as they come; what a worker refused is raised as it was there."""
+def _told(table: Any) -> Iterator[Scored]:
+    """The parts of a Ray data set as they come; what a worker refused is raised here."""
     ray = require("ray", "ray")
     try:
-        yield from table.iter_rows()
+        for row in table.iter_rows():
+            one: Scored | MienError = pickle.loads(row["scored"])
+            if isinstance(one, MienError):
+                raise one
+            yield one
     except ray.exceptions.RayError as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, MienError):
-                raise cause from error
-            cause = cause.__cause__ or getattr(cause, "cause", None)
         line = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
         mend = "Look at the cluster, then run the same command again: it goes on."
         raise ParallelError(f"Ray gave up ({line.strip()[:200]})", mend=mend) from error
@@ -98,7 +101,10 @@ def _surroundings(address: str | None) -> Iterator[None]:
         yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _handle_sigterm(handler: Any) -> None:

@@ -42,7 +42,7 @@ class Summary:
         sha256: the model's.
         detector: what found the faces.
         engine: ``ray`` or ``local``; ``none`` where nothing was left to do.
-        workers: how many processes at most; 0 where Ray decided.
+        workers: how many were asked for; 0: one for each processor.
         rows: how many rows are there now.
         errors: how many of them have an error.
         parts: how many parts these are.
@@ -106,12 +106,16 @@ class Options:
 
         Raises:
             DataError: where an address is given to processes of this machine.
+            MissingExtraError: where Ray is wanted and not installed.
         """
         if self.engine == "local" and self.address:
             raise DataError("only Ray has an address", self.address, "Leave --engine local or --address away.")
-        if self.engine == "auto" and not self.address:
-            return "local" if importlib.util.find_spec("ray") is None else "ray"
-        return "local" if self.engine == "local" else "ray"
+        missing = importlib.util.find_spec("ray") is None
+        if self.engine == "local" or (missing and self.engine == "auto" and not self.address):
+            return "local"
+        if missing:
+            require("ray", "ray")
+        return "ray"
 
 
 def score(
