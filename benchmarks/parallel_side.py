@@ -1,12 +1,12 @@
 """One process of a training that parallel.py starts and watches: it tells each step's loss, or how long steps take.
 
 Usage: python benchmarks/parallel_side.py RECIPE --data D --out RUN [--weights H5] [--set K=V ...] [--stream]
-    (--losses N | --rounds K | --whole)
+    [--double] (--losses N | --rounds K | --whole)
 
 `--losses N` prints this process's part of the loss of the first N steps, one JSON list, and ends. The parts' mean over
 the processes is the loss of the whole batch. `--rounds K` waits for a line on stdin before every K steps, and answers
-with their seconds. `--whole` trains to the end and prints the history. parallel.py sets the environment that says which
-of the processes this is.
+with their seconds. `--whole` trains to the end and prints the history. `--double` computes in float64, in which
+rounding is too small to hide a mistake. parallel.py sets the environment that says which of the processes this is.
 """
 
 import argparse
@@ -15,6 +15,8 @@ import os
 import sys
 import time
 from pathlib import Path
+
+import lightning as L
 
 from mien.data import load_faces
 from mien.data.shards import Shards
@@ -32,13 +34,18 @@ def tell_losses(count):
 
     def counted(self, batch, number):
         loss = step(self, batch, number)
-        found.append(float(loss))
+        found.append(float(loss.detach()))
         if len(found) == count:
             say(found)
             os._exit(0)
         return loss
 
     Classifier.training_step = counted
+
+
+def compute_in_float64():
+    plain = L.Trainer
+    L.Trainer = lambda **how: plain(**how | {"precision": "64-true"})
 
 
 def take_turns(size):
@@ -67,10 +74,13 @@ def main():
     parser.add_argument("--set", dest="changes", action="append", default=[])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stream", action="store_true")
+    parser.add_argument("--double", action="store_true")
     parser.add_argument("--losses", type=int)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--whole", action="store_true")
     options = parser.parse_args()
+    if options.double:
+        compute_in_float64()
     if options.losses:
         tell_losses(options.losses)
     if options.rounds:

@@ -107,8 +107,19 @@ def parallel_rows(parallel):
     if parallel is None:
         return [row("two processes against one: losses, figures, speed", MISSING, where)]
     losses, speed, figures = (parallel[name] for name in ("losses", "speed", "figures"))
-    worst = f"{losses['largest_relative_difference']:.1e} (rounding: {losses['tolerance']:.0e} at most)"
-    lines = [row(f"two processes against one: largest difference of the first {losses['steps']} losses", worst, where)]
+    exact, usual = losses["float64"], losses["float32"]
+    what = f"two processes against one, first {losses['steps']} losses: largest relative difference"
+    told = (
+        f"{exact['largest_relative_difference']:.0e} in float64, {usual['largest_relative_difference']:.1e} in float32"
+    )
+    lines = [
+        row(what, told, where),
+        row(
+            "the same, one process with two threads against one: rounding alone",
+            f"{usual['rounding_alone']:.1e}",
+            where,
+        ),
+    ]
     if figures:
         gap, noise = 100 * figures["difference_of_accuracy"], 100 * figures["spread_of_seeds"]
         what = f"their accuracy after {figures['epochs']} epochs; seeds of one process differ by"

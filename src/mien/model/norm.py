@@ -68,11 +68,15 @@ def _wide(channels: Tensor) -> Tensor:
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance of each channel over all processes, float32 (C,), and how many values they are of."""
-    variance, mean = torch.var_mean(x.float(), (0, 2, 3), correction=0)  # (C,), (C,)
+    """Mean and biased variance of each channel over all processes, (C,), and how many values they are of.
+
+    Both are float32, or float64 where ``x`` is.
+    """
+    kind = torch.promote_types(x.dtype, torch.float32)
+    variance, mean = torch.var_mean(x.to(kind), (0, 2, 3), correction=0)  # (C,), (C,)
     count = torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64, device=x.device)
     mean, variance = mean.double(), variance.double()
     sums = torch.cat([mean * count, (variance + mean**2) * count, count])  # (2C + 1,)
     dist.all_reduce(sums)
     mean, square = (sums[:-1] / sums[-1]).chunk(2)
-    return mean.float(), (square - mean**2).clamp_min(0).float(), sums[-1]
+    return mean.to(kind), (square - mean**2).clamp_min(0).to(kind), sums[-1]
