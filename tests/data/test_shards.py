@@ -146,6 +146,15 @@ def test_a_folder_that_is_not_empty_is_left_alone(noise: Faces, folder: Path) ->
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_place_that_cannot_be_written_is_one_clear_error(noise: Faces, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written") as caught:
+        write_shards(noise, tmp_path / "file" / "shards")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="no folder of shards"):
+        Shards.open(tmp_path / "file")
+
+
 def test_faces_that_also_stand_in_training_are_found(noise: Faces, tmp_path: Path) -> None:
     images = noise.images.copy()
     images[[231, 269]] = images[[3, 200]]

@@ -133,7 +133,7 @@ class Shards:
         path = root / INDEX
         try:
             text = path.read_text(encoding="utf-8")
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             mend = "Write one: mien data convert D OUT --to shards."
             raise DataError(f"this is no folder of shards (there is no {INDEX})", root, mend) from error
         except (OSError, UnicodeDecodeError) as error:
