@@ -11,48 +11,16 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from conftest import Ran, tiny_recipe, write_recipe
+from killed import KILL, same_weights, timeless
 from mien.data import Faces
 from mien.errors import RecipeError
 from mien.evaluate import evaluate
-from mien.model.bundle import Bundle, load_bundle
+from mien.model.bundle import load_bundle
 from mien.train import Recipe, Run, train
-
-KILL = """
-import os, signal, sys
-from mien.cli import main
-from mien.train.module import Classifier
-
-step, left = Classifier.training_step, int(sys.argv.pop(1))
-
-def killed_in_time(self, batch, batch_idx):
-    global left
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, batch, batch_idx)
-
-Classifier.training_step = killed_in_time
-main()
-"""
-"""Runs ``mien ARGS`` and kills itself in the training step of the given number, from 1."""
-
-
-def timeless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The history without its wall times."""
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
-
-
-def same_weights(one: Bundle | None, other: Bundle | None) -> bool:
-    assert one is not None
-    assert other is not None
-    assert one.weights.keys() == other.weights.keys()
-    return all(np.array_equal(array, other.weights[name]) for name, array in one.weights.items())
 
 
 def test_a_run_killed_in_either_phase_ends_as_the_unbroken_one(
