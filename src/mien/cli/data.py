@@ -57,18 +57,20 @@ def loading_bar() -> Iterator[Progress]:
         yield show
 
 
-def load(source: Path | None, skip_bad: bool = False) -> Faces:
-    """Load a data set with a progress bar, and say on stderr which rows were left out."""
+def load(source: Path | None, skip_bad: bool = False, divide: bool = True) -> Faces:
+    """Load a data set with a progress bar; say on stderr which rows were left out and which splits were made."""
     from mien.data import load_faces
 
     with loading_bar() as progress:
-        faces = load_faces(source, skip_bad=skip_bad, progress=progress)
+        faces = load_faces(source, skip_bad=skip_bad, divide=divide, progress=progress)
     if faces.skipped:
         stderr.print(f"left out {len(faces.skipped):,} bad rows", style="yellow", markup=False)
         for line in faces.skipped[:10]:
             stderr.print(f"  {line}", markup=False)
         if len(faces.skipped) > 10:
             stderr.print(f"  and {len(faces.skipped) - 10:,} more (mien data info --skip-bad --json lists all)")
+    for note in faces.notes:
+        stderr.print(f"{faces.name}: {note}", style="yellow", markup=False)
     return faces
 
 
@@ -122,6 +124,31 @@ def convert(
     faces = load(data, skip_bad)
     path = convert_faces(faces, out, to)
     console.print(f"wrote {len(faces):,} faces to {path}", markup=False)
+
+
+@app.command()
+def split(
+    source: Annotated[
+        list[Path], typer.Argument(metavar="[D] OUT", help="The faces (or MIEN_DATA), and where to write.")
+    ],
+    validation: Annotated[float, typer.Option("--validation", help="Part of each class for PublicTest.")] = 0.15,
+    test: Annotated[float, typer.Option("--test", help="Part of each class for PrivateTest.")] = 0.15,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed gives other splits.", min=0)] = 0,
+    again: Annotated[bool, typer.Option("--again", help="Divide all faces anew, whatever splits they have.")] = False,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Make the splits that a data set lacks out of Training, and write it: .csv, .parquet, or a folder."""
+    from mien.data.clean import layout_of
+    from mien.data.divide import split_faces
+    from mien.data.writers import convert_faces
+
+    data, out = _data_and_out(source)
+    layout = layout_of(out)
+    faces = split_faces(load(data, skip_bad, divide=False), validation, test, seed, again)
+    path = convert_faces(faces, out, layout)
+    console.print(faces.notes[-1], markup=False)
+    sizes = ", ".join(f"{name} {count:,}" for name, count in faces.splits().items())
+    console.print(f"wrote {len(faces):,} faces to {path}: {sizes}", markup=False)
 
 
 def _data_and_out(paths: list[Path]) -> tuple[Path | None, Path]:
