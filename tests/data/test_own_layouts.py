@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mien.data import Faces, load_faces
@@ -92,6 +92,7 @@ def test_a_list_that_is_none(tmp_path: Path, text: str | bytes) -> None:
         load_faces(tmp_path)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.text(min_size=1, max_size=70), max_size=5))
 def test_any_names_are_taken_whole_or_refused(names: list[str]) -> None:
     try:
@@ -161,6 +162,7 @@ def test_frames_of_a_film_are_divided_all_the_same_but_it_is_said() -> None:
     assert "figures will flatter" in found.notes[0]
 
 
+@settings(max_examples=40)
 @given(st.integers(6, 60), st.integers(2, 5), st.integers(0, 3))
 def test_every_class_is_in_every_split(n: int, classes: int, seed: int) -> None:
     faces = own_faces(n, classes, seed)

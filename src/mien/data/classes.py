@@ -68,7 +68,7 @@ def _check_name(name: str, where: Path) -> None:
         raise DataError(f"a class cannot be called {name!r}, which mien's tables call something else", where, _MEND)
     if is_split(name):
         raise DataError(f"a class cannot be called {name!r}, which names a split", where, _MEND)
-    if not name.isprintable() or len(name) > LONGEST or name.startswith("."):
+    if not name.strip() or not name.isprintable() or len(name) > LONGEST or name.startswith("."):
         what = f"a class's name has at most {LONGEST} printable characters, the first no dot, not {name[:80]!r}"
         raise DataError(what, where, _MEND)
 
@@ -90,8 +90,8 @@ def folder_classes(root: Path, words: Iterable[str]) -> Classes | None:
     if listed is not None:
         return Classes(tuple(listed), root / CLASSES_FILE)
     spelled: dict[str, str] = {}
-    for word in sorted(words):
-        spelled.setdefault(class_key(word), unicodedata.normalize("NFC", word).strip())
+    for word in sorted(unicodedata.normalize("NFC", word).strip() for word in words):
+        spelled.setdefault(class_key(word), word)
     if any(map(is_emotion, spelled)) or all(map(is_split, spelled)) or len(spelled) < 2:
         return None
     return Classes(tuple(spelled[key] for key in sorted(spelled)), root)

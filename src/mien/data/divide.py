@@ -37,7 +37,7 @@ def needs_dividing(faces: Faces, named: bool) -> bool:
     if not (faces.usage == TRAINING).any():
         return False
     if faces.labels != LABELS:
-        return bool(_missing(faces))
+        return bool(_missing(faces)) or Usage.PRIVATE_TEST not in faces.splits()
     alone = not named and bool((faces.usage == TRAINING).all())
     return alone and all(count == 0 or count >= SMALLEST for count in _different(faces).values())
 
