@@ -122,13 +122,23 @@ def picture(name):
     left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
     left.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (true, said), value in np.ndenumerate(share):
-        left.text(said, true, f"{value:.0%}", ha="center", va="center", fontsize=8, color="white" if value > 0.5 else "#222222")
+        left.text(
+            said,
+            true,
+            f"{value:.0%}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if value > 0.5 else "#222222",
+        )
     left.set(xticks=range(len(names)), yticks=range(len(names)), yticklabels=names, xlabel="answer", ylabel="label")
     left.set_xticks(range(len(names)), names, rotation=35, ha="right")
     left.set_title("share of each label's faces", fontsize=10)
     right.plot([0, 1], [0, 1], color="#999999", lw=1)
     right.plot(certainty["confidence"], certainty["accuracy"], "o-", color="#3d7ea6")
-    right.bar(certainty["confidence"], np.array(certainty["faces"]) / test["n"], width=0.05, color="#3d7ea6", alpha=0.25)
+    right.bar(
+        certainty["confidence"], np.array(certainty["faces"]) / test["n"], width=0.05, color="#3d7ea6", alpha=0.25
+    )
     right.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the answer", ylabel="how often it is right")
     right.set_title(f"calibration, ECE {test['ece']:.3f}; bars: share of the faces", fontsize=10)
     right.spines[["top", "right"]].set_visible(False)

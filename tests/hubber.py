@@ -118,7 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(200, b"")
 
     def _batch(self, wanted: dict[str, list[dict[str, object]]]) -> None:
-        found = [one | {"actions": {"upload": {"href": f"{self.hub.url}/blobs/{one['oid']}"}}} for one in wanted["objects"]]
+        found = [
+            one | {"actions": {"upload": {"href": f"{self.hub.url}/blobs/{one['oid']}"}}} for one in wanted["objects"]
+        ]
         return self._json({"transfer": "basic", "objects": found})
 
     def _model(self, parts: list[str]) -> None:

@@ -69,7 +69,9 @@ def test_a_card_without_figures_claims_none(tiny_run: Run) -> None:
     assert "model-index" not in front_matter(text)
 
 
-@pytest.mark.parametrize("text", ["", "# no front", f"{FRONT}\nkey: [\n{FRONT}\n", f"{FRONT}\n- a\n{FRONT}\n", "---\na: 1"])
+@pytest.mark.parametrize(
+    "text", ["", "# no front", f"{FRONT}\nkey: [\n{FRONT}\n", f"{FRONT}\n- a\n{FRONT}\n", "---\na: 1"]
+)
 def test_what_has_no_front_matter(text: str) -> None:
     assert front_matter(text) == {}
 

@@ -97,7 +97,9 @@ def test_what_is_no_model_of_mien(hub: Hub, tmp_path: Path, files: dict[str, byt
 def test_a_file_that_is_no_bundle(hub: Hub, tmp_path: Path) -> None:
     import hashlib
 
-    hub.put(REPO, best__mien=b"no", README__md=f"---\nmien:\n  sha256: {hashlib.sha256(b'no').hexdigest()}\n---\n".encode())
+    hub.put(
+        REPO, best__mien=b"no", README__md=f"---\nmien:\n  sha256: {hashlib.sha256(b'no').hexdigest()}\n---\n".encode()
+    )
     with pytest.raises(HubError, match="not a mien bundle"):
         pull_model(REPO, tmp_path / "out")
 
@@ -114,9 +116,7 @@ def test_a_file_that_is_no_bundle(hub: Hub, tmp_path: Path) -> None:
         ("/api/models", 400, "", r"the Hub refused \(400\)"),
     ],
 )
-def test_refusals_say_what_to_do(
-    hub: Hub, tmp_path: Path, start: str, status: int, code: str, words: str
-) -> None:
+def test_refusals_say_what_to_do(hub: Hub, tmp_path: Path, start: str, status: int, code: str, words: str) -> None:
     push_model(tiny_upload(), REPO)
     hub.answers[start] = (status, code)
     with pytest.raises(HubError, match=words) as refused:

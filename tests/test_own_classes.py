@@ -153,7 +153,9 @@ def test_compare(mien: Mien, run: Path, crops: Path, tmp_path: Path) -> None:
 def test_serve(run: Path) -> None:
     image = draw_own(NAMES, 1)["calm"][0]
     with running(create_app({"own": Predictor(run, threads=1)})) as url:
-        answer = httpx.post(f"{url}/v1/predict", content=encoded(image), params={"detector": "none"}, headers=PNG, timeout=30)
+        answer = httpx.post(
+            f"{url}/v1/predict", content=encoded(image), params={"detector": "none"}, headers=PNG, timeout=30
+        )
         models = httpx.get(f"{url}/v1/models", timeout=30).json()
     assert answer.status_code == 200
     assert list(answer.json()["images"][0]["faces"][0]["probabilities"]) == list(NAMES)
@@ -221,7 +223,7 @@ def test_the_head_is_lent_too_where_the_classes_are_the_same(run: Path, crops: P
         before, after = load_bundle(run).weights, more.bundle.weights
         np.testing.assert_array_equal(after["features.conv_pw_3.weight"], before["features.conv_pw_3.weight"])
         likeness = np.corrcoef(after["head.weight"].ravel(), before["head.weight"].ravel())[0, 1]
-        assert (likeness > 0.8) is same
+        assert bool(likeness > 0.8) is same
 
 
 def test_from_a_model_that_cannot_lend(mien: Mien, crops: Path, tmp_path: Path) -> None:

@@ -142,9 +142,7 @@ def _what(bundle: Bundle) -> str:
     answers = f"Out: a probability for each of {', '.join(card.labels)}."
     two = ""
     if Head.VOTES in card.heads:
-        two = (
-            " Two heads: the first says which label the data set would give (the accuracies below), the second, which `mien predict` shows, what people see."
-        )
+        two = " Two heads: the first says which label the data set would give (the accuracies below), the second, which `mien predict` shows, what people see."
     return (
         f"A model of [mien](https://pypi.org/project/mien/): {kind}, {bundle.parameters:,} numbers{size}.{origin} In: a face, 48x48 gray, cut as FER2013 cuts"
         f" faces; mien finds and cuts them. {answers}{two}"
@@ -161,7 +159,10 @@ def _use(notes: Notes) -> str:
         "```",
     ]
     if notes.onnx:
-        lines += ["", f"For other runtimes: {', '.join(f'`{name}`' for name in notes.onnx)}, with labels and preprocessing as metadata."]
+        lines += [
+            "",
+            f"For other runtimes: {', '.join(f'`{name}`' for name in notes.onnx)}, with labels and preprocessing as metadata.",
+        ]
     return "\n".join(lines)
 
 
@@ -180,20 +181,33 @@ def _figures(bundle: Bundle, judged: Sequence[Mapping[str, Any]]) -> list[str]:
         if chosen.get("accuracy") is None:
             return ["Nothing was measured."]
         return [f"Best accuracy on {chosen['split']} in training: {chosen['accuracy']:.2%}. Nothing else was measured."]
-    lines = ["Single view, no test-time augmentation, one model. *Clean*: without test faces whose pixels also stand in Training.", _table(judged)]
+    lines = [
+        "Single view, no test-time augmentation, one model. *Clean*: without test faces whose pixels also stand in Training.",
+        _table(judged),
+    ]
     roles = bundle.card.provenance.get("recipe", {}).get("data", {})
     if roles:
-        lines[0] += f" Settings were chosen, and temperatures fitted, on {roles['validation']}; {roles['test']} was looked at once."
+        lines[0] += (
+            f" Settings were chosen, and temperatures fitted, on {roles['validation']}; {roles['test']} was looked at once."
+        )
     last = judged[-1]
     return [*lines, f"By class on {last['split']}:", _classes(last), _calibration(bundle, last)]
 
 
 def _table(judged: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| split | faces | accuracy | clean | macro F1 | NLL | ECE | FER+ agreement |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| split | faces | accuracy | clean | macro F1 | NLL | ECE | FER+ agreement |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for one in judged:
         clean, seen = one["clean"], one["ferplus"]
         cells = [one["split"], f"{one['n']:,}", _percent(one["accuracy"]), _percent(clean and clean["accuracy"])]
-        cells += [f"{one['macro_f1']:.3f}", f"{one['nll']:.3f}", f"{one['ece']:.3f}", _percent(seen and seen["agreement"])]
+        cells += [
+            f"{one['macro_f1']:.3f}",
+            f"{one['nll']:.3f}",
+            f"{one['ece']:.3f}",
+            _percent(seen and seen["agreement"]),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -205,13 +219,19 @@ def _percent(share: float | None) -> str:
 def _classes(one: Mapping[str, Any]) -> str:
     lines = ["| class | precision | recall | F1 | faces |", "|---|---|---|---|---|"]
     for name, row in one["per_class"].items():
-        lines.append(f"| {name} | {row['precision']:.1%} | {row['recall']:.1%} | {row['f1']:.3f} | {row['support']:,} |")
+        lines.append(
+            f"| {name} | {row['precision']:.1%} | {row['recall']:.1%} | {row['f1']:.3f} | {row['support']:,} |"
+        )
     return "\n".join(lines)
 
 
 def _calibration(bundle: Bundle, one: Mapping[str, Any]) -> str:
     temperature = bundle.card.calibration.of(Head.LABELS)
-    fitted = "No temperature is applied" if temperature == 1 else f"Logits are divided by a fitted temperature of {temperature:.3f}"
+    fitted = (
+        "No temperature is applied"
+        if temperature == 1
+        else f"Logits are divided by a fitted temperature of {temperature:.3f}"
+    )
     return f"Calibration: {fitted}; on {one['split']} its probabilities are off by {one['ece']:.1%} on average (ECE, 15 bins)."
 
 
@@ -255,5 +275,7 @@ def _again(bundle: Bundle) -> str:
     provenance = bundle.card.provenance
     recipe, seed = provenance.get("recipe", {}).get("name"), provenance.get("seed")
     versions = ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
-    command = f"Recipe `{recipe}`, seed {seed}; the whole recipe stands in the bundle's `model.yaml`. " if recipe else ""
+    command = (
+        f"Recipe `{recipe}`, seed {seed}; the whole recipe stands in the bundle's `model.yaml`. " if recipe else ""
+    )
     return f"{command}Made with {versions or 'versions that are not known'}. SHA-256 of `{BEST}`: `{bundle.sha256}`."

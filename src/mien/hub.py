@@ -208,7 +208,9 @@ def _told(repo: str, hub: Any) -> Iterator[None]:
     except failed.GatedRepoError as error:
         raise HubError("access must be asked for on its page first", repo, f"Ask there, then: {LOGIN}") from error
     except failed.RevisionNotFoundError as error:
-        raise HubError("there is no such revision", repo, "Name a branch, a tag or a commit with --revision.") from error
+        raise HubError(
+            "there is no such revision", repo, "Name a branch, a tag or a commit with --revision."
+        ) from error
     except failed.RepositoryNotFoundError as error:
         what = "there is no such repository, or it is private and your token may not see it"
         raise HubError(what, repo, f"Check the name. {LOGIN}") from error
@@ -228,7 +230,9 @@ def _told(repo: str, hub: Any) -> Iterator[None]:
         mend = "Check the connection, and HF_ENDPOINT if it is set."
         raise HubError(f"the Hub cannot be reached ({type(error).__name__})", repo, mend) from error
     except RuntimeError as error:  # what an upload of large files raises around its cause
-        raise HubError(f"the upload broke off ({type(error.__cause__ or error).__name__})", repo, "Push again.") from error
+        raise HubError(
+            f"the upload broke off ({type(error.__cause__ or error).__name__})", repo, "Push again."
+        ) from error
 
 
 def _refused(error: Any, repo: str) -> HubError:

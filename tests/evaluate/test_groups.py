@@ -28,7 +28,9 @@ def write(path: Path, *lines: str) -> Path:
 def test_rows_and_keys_say_the_same(some_faces: Faces, tmp_path: Path) -> None:
     part = some_faces.select("PublicTest")
     ages = ["young" if row % 2 else "old" for row in part.row]
-    by_row = write(tmp_path / "a.csv", "row,age,place", *(f"{row},{age}," for row, age in zip(part.row, ages, strict=True)))
+    by_row = write(
+        tmp_path / "a.csv", "row,age,place", *(f"{row},{age}," for row, age in zip(part.row, ages, strict=True))
+    )
     keys = [pixel_sha256(image).upper() for image in part.images]
     by_key = write(tmp_path / "b.csv", "age,sha256", *(f"{age},{key}" for key, age in zip(keys, ages, strict=True)))
     assert read_groups(by_row, some_faces, part) == {"age": ages, "place": [""] * 14}

@@ -129,4 +129,6 @@ def pull(
         print_json(found.to_dict())
         return
     console.print(f"{found.path}: {found.name}, {', '.join(found.labels)}", markup=False)
-    console.print(f"SHA-256 {found.sha256[:16]}… as its card says, from {found.repo} at {found.revision[:12]}", markup=False)
+    console.print(
+        f"SHA-256 {found.sha256[:16]}… as its card says, from {found.repo} at {found.revision[:12]}", markup=False
+    )
