@@ -3,8 +3,9 @@
 Usage: python benchmarks/cards.py [--check]
        python benchmarks/cards.py --measure --data D      (writes results/certainty.json first)
 
-With --check nothing is written, and the exit code is 1 where a card is not what results/ and the bundle say. The pictures
-are plots: FER2013's faces are not copied into the project; the numbers of the most confident mistakes lead to them.
+With --check nothing is written, and the exit code is 1 where a card is not what results/ and the bundle say. The
+pictures are plots: FER2013's faces are not copied into the project; the numbers of the most confident mistakes lead to
+them.
 """
 
 import argparse
@@ -33,13 +34,15 @@ WORST = 6
 ABOUT_DATA = """Four things with four origins, each with its own terms:
 
 - **Code**: Apache-2.0.
-- **These weights**: trained by the makers of mien, who give them under Apache-2.0 as far as the rights are theirs. Whether weights that were trained on
-  pictures without a clear licence carry rights of others is not settled; mien promises nothing about it, commercial use included.
-- **ImageNet pretraining**: training began with the MobileNet v1 weights that Google published (Apache-2.0), which were trained on ImageNet; its
-  pictures come from the web, for non-commercial research and education by its terms.
-- **FER2013's pictures**: found on the web by search words for a Kaggle competition in 2013 (Goodfellow et al., arXiv:1307.0414). They have no clear licence, and the
-  people in them were not asked. They do not come with mien, nor does any promise about their use. The FER+ votes (Barsoum et al., arXiv:1608.01041) are
-  Microsoft's, published under the MIT licence.
+- **These weights**: trained by the makers of mien, who give them under Apache-2.0 as far as the rights are theirs.
+  Whether weights that were trained on pictures without a clear licence carry rights of others is not settled; mien
+  promises nothing about it, commercial use included.
+- **ImageNet pretraining**: training began with the MobileNet v1 weights that Google published (Apache-2.0), which
+  were trained on ImageNet; its pictures come from the web, for non-commercial research and education by its terms.
+- **FER2013's pictures**: found on the web by search words for a Kaggle competition in 2013 (Goodfellow et al.,
+  arXiv:1307.0414). They have no clear licence, and the people in them were not asked. They do not come with mien, nor
+  does any promise about their use. The FER+ votes (Barsoum et al., arXiv:1608.01041) are Microsoft's, published under
+  the MIT licence.
 
 Labels are of the searchers, and many are doubtful: see docs/analysis.md."""
 
@@ -107,8 +110,8 @@ def worst(name, certainty):
             "",
             *rows,
             "",
-            f"The pictures themselves are FER2013's and not in this card: `mien show {name} face.png --data D --split {SPLIT}"
-            f" --index {first}` draws the first.",
+            f"The pictures themselves are FER2013's and not in this card: `mien show {name} face.png --data D"
+            f" --split {SPLIT} --index {first}` draws the first.",
         ]
     )
 

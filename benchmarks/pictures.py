@@ -2,7 +2,7 @@
 
     python benchmarks/pictures.py --photo astronaut.png
 
-The photo is scikit-image's astronaut.png (NASA, public domain), which the package carries as skimage/data/astronaut.png.
+The photo is scikit-image's astronaut.png (NASA, public domain); the package carries it as skimage/data/astronaut.png.
 The report is of a small model on drawn faces, so that no picture of a data set is copied. It needs the extras train,
 serve and dev, and a Chromium on the PATH or in CHROMIUM.
 """

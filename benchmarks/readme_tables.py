@@ -148,17 +148,17 @@ def peers_table():
     for name, shown in PEERS.items():
         one = sides[name]
         lines.append(
-            f"| {shown} | {percent(one['accuracy'])} | {percent(one['clean_accuracy'])} | {one['model_bytes'] / 1e6:.2f} MB |"
-            f" {one['speed'][setting]['faces_a_second']:,.0f} | {one['peak_megabytes']['2']:.0f} MB |"
+            f"| {shown} | {percent(one['accuracy'])} | {percent(one['clean_accuracy'])} |"
+            f" {one['model_bytes'] / 1e6:.2f} MB | {one['speed'][setting]['faces_a_second']:,.0f} | {one['peak_megabytes']['2']:.0f} MB |"
         )
     packages = ", ".join(f"{name} {version}" for name, version in versions.items() if name in ("fer", "tensorflow"))
     hardware = found["hardware"]
     return [
         *lines,
         "",
-        f"{found['data']['faces']:,} faces of FER2013 as crops, without looking for faces; {setting.replace('threads', 'on')} threads of an"
-        f" {hardware['cpu']} with {hardware['cores']} cores ({packages}; `results/inference.json`). fer's network was trained on FER2013 too; its makers do"
-        " not say on which part.",
+        f"{found['data']['faces']:,} faces of FER2013 as crops, without looking for faces; {setting} of an"
+        f" {hardware['cpu']} with {hardware['cores']} cores ({packages}; `results/inference.json`). fer's network was"
+        " trained on FER2013 too; on which part of it, we do not know.",
     ]
 
 

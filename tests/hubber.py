@@ -1,4 +1,4 @@
-"""A stand-in of the Hugging Face Hub on this machine: what huggingface_hub asks of it to make, fill and read a model."""
+"""A stand-in of the Hugging Face Hub: what huggingface_hub asks of it to make, fill and read a model."""
 
 from __future__ import annotations
 
@@ -137,8 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
         if rest[:1] == ["commit"]:
             return self._commit(repo)
         names = [{"rfilename": name} for name in self.hub.repos[repo]]
-        return self._json({"id": repo, "modelId": repo, "sha": self.hub.commit(repo), "siblings": names, "private": False,
-                           "tags": [], "downloads": 0, "likes": 0})  # fmt: skip
+        about = {"id": repo, "modelId": repo, "sha": self.hub.commit(repo), "siblings": names}
+        return self._json(about | {"private": False, "tags": [], "downloads": 0, "likes": 0})
 
     def _commit(self, repo: str) -> None:
         for line in self.body.splitlines():

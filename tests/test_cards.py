@@ -19,6 +19,7 @@ from mien.train import Run
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "docs" / "cards"
 Mien = Callable[..., Ran]
+AGES = ("young", "old")
 
 
 def test_the_committed_cards_are_current() -> None:
@@ -44,7 +45,7 @@ def test_a_shipped_model_states_each_licence_and_its_limits(name: str) -> None:
 def test_a_card_of_ones_own(mien: Mien, tiny_run: Run, drawn_csv: Path, drawn: Faces, tmp_path: Path) -> None:
     groups = tmp_path / "groups.csv"
     test = drawn.select("PrivateTest")
-    groups.write_text("row,age\n" + "\n".join(f"{row},{('young', 'old')[row % 2]}" for row in test.row))
+    groups.write_text("row,age\n" + "\n".join(f"{row},{AGES[place % 2]}" for place, row in enumerate(test.row)))
     about = tmp_path / "about.md"
     about.write_text("Drawn by a program; nobody is in them.")
     ran = mien(

@@ -1,7 +1,7 @@
 """Model cards: what a model is for, what it cannot know, how well it does, in Hugging Face's format.
 
-Format: YAML between two lines of dashes, then Markdown (huggingface.co/docs/hub/model-cards). It stands beside the
-folders, for it joins models to figures. Needs no extra.
+Format: YAML between two lines of dashes, then Markdown. It stands beside the folders, for it joins models to figures.
+Needs no extra.
 """
 
 from __future__ import annotations
@@ -20,30 +20,37 @@ MOST_CONFUSED = 5
 """How many pairs of classes a card names."""
 FRONT = "---"
 
-PURPOSE = """Meant for: naming the expression of a face in a picture, for research and teaching, for sorting one's own pictures, for interfaces that react
-to a face whose owner knows and agrees, and as a start for other classes.
+PURPOSE = """Meant for: naming the expression of a face in a picture, for research and teaching, for sorting one's own
+pictures, for interfaces that react to a face whose owner knows and agrees, and as a start for other classes.
 
-Not meant for: judging anyone. Not for hiring, grading, policing, border control, insurance, credit, health, or the detection of lies; not for
-watching people who did not agree; not for any decision about a person."""
+Not meant for: judging anyone. Not for hiring, grading, policing, border control, insurance, credit, health, or the
+detection of lies; not for watching people who did not agree; not for any decision about a person."""
 
-LIMITS = """It sees 48x48 gray pixels of one moment and says which word people would put to them. It knows the appearance, not what the person feels,
-thinks or intends: people often feel without showing, and show without feeling, and the same face means different things in different situations and
-cultures (Barrett et al. 2019, *Psychological Science in the Public Interest* 20(1), doi:10.1177/1529100619832930). A probability is about the word,
-not about an inner state. Heads turned far aside, covered faces, drawings, very small or very dark faces are outside what was measured."""
+LIMITS = """It sees 48x48 gray pixels of one moment and says which word people would put to them. It knows the
+appearance, not what the person feels, thinks or intends: people often feel without showing, and show without feeling,
+and the same face means different things in different situations and cultures (Barrett et al. 2019, *Psychological
+Science in the Public Interest* 20(1), doi:10.1177/1529100619832930). A probability is about the word, not about an
+inner state. Heads turned far aside, covered faces, drawings, very small or very dark faces are outside what was
+measured."""
 
 LAW = """Pointers, no legal advice; the law of the place decides, and it changes.
 
-- European Union, Regulation (EU) 2024/1689 (AI Act): Article 5(1)(f) forbids AI systems that infer emotions of people at work and in schools and
-  other places of education, but for medical or safety reasons; it applies since 2 February 2025 (Article 113). Elsewhere emotion recognition is named
-  among the high-risk uses (Annex III, point 1(c)), and those who use it must tell the people concerned (Article 50(3)); recital 44 says why.
+- European Union, Regulation (EU) 2024/1689 (AI Act): Article 5(1)(f) forbids AI systems that infer emotions of people
+  at work and in schools and other places of education, but for medical or safety reasons; it applies since 2 February
+  2025 (Article 113). Elsewhere emotion recognition is named among the high-risk uses (Annex III, point 1(c)), and
+  those who use it must tell the people concerned (Article 50(3)); recital 44 says why.
 - European Union, Regulation (EU) 2016/679 (GDPR): pictures of people are personal data.
 - Other places have rules of their own on biometric data."""
 
-GROUPS = """Nothing is known of how this differs between people of different age, gender or skin: the data do not say who is who. Whoever has such notes for
-their own pictures measures it: a table of `row` and a column for each grouping, and `mien evaluate MODEL --data D --groups FILE` gives accuracy,
-macro F1 and an interval for each group, and the gap between them."""
+GROUPS = """Nothing is known of how this differs between people of different age, gender or skin: the data do not say
+who is who. Whoever has such notes for their own pictures measures it: a table of `row` and a column for each
+grouping, and `mien evaluate MODEL --data D --groups FILE` gives accuracy, macro F1 and an interval for each group,
+and the gap between them."""
 
-OWN_DATA = "mien does not know under which licence these pictures stand, nor who agreed to them; the publisher of this model does."
+OWN_DATA = (
+    "mien does not know under which licence these pictures stand, nor who agreed to them; the publisher of this model"
+    " does."
+)
 
 
 @dataclass(frozen=True)
@@ -142,10 +149,13 @@ def _what(bundle: Bundle) -> str:
     answers = f"Out: a probability for each of {', '.join(card.labels)}."
     two = ""
     if Head.VOTES in card.heads:
-        two = " Two heads: the first says which label the data set would give (the accuracies below), the second, which `mien predict` shows, what people see."
+        two = (
+            " Two heads: the first says which label the data set would give (the accuracies below), the second, which"
+            " `mien predict` shows, what people see."
+        )
     return (
-        f"A model of [mien](https://pypi.org/project/mien/): {kind}, {bundle.parameters:,} numbers{size}.{origin} In: a face, 48x48 gray, cut as FER2013 cuts"
-        f" faces; mien finds and cuts them. {answers}{two}"
+        f"A model of mien (`pip install mien`): {kind}, {bundle.parameters:,} numbers{size}.{origin} In: a face, 48x48"
+        f" gray, cut as FER2013 cuts faces; mien finds and cuts them. {answers}{two}"
     )
 
 
@@ -161,7 +171,7 @@ def _use(notes: Notes) -> str:
     if notes.onnx:
         lines += [
             "",
-            f"For other runtimes: {', '.join(f'`{name}`' for name in notes.onnx)}, with labels and preprocessing as metadata.",
+            f"For other runtimes, with labels and preprocessing as metadata: {', '.join(f'`{one}`' for one in notes.onnx)}.",
         ]
     return "\n".join(lines)
 
@@ -182,13 +192,14 @@ def _figures(bundle: Bundle, judged: Sequence[Mapping[str, Any]]) -> list[str]:
             return ["Nothing was measured."]
         return [f"Best accuracy on {chosen['split']} in training: {chosen['accuracy']:.2%}. Nothing else was measured."]
     lines = [
-        "Single view, no test-time augmentation, one model. *Clean*: without test faces whose pixels also stand in Training.",
+        "Single view, no test-time augmentation, one model. *Clean*: without test faces whose pixels also stand in"
+        " Training.",
         _table(judged),
     ]
     roles = bundle.card.provenance.get("recipe", {}).get("data", {})
     if roles:
         lines[0] += (
-            f" Settings were chosen, and temperatures fitted, on {roles['validation']}; {roles['test']} was looked at once."
+            f" Chosen on {roles['validation']}, so {roles['test']} is the fairer figure."
         )
     last = judged[-1]
     return [*lines, f"By class on {last['split']}:", _classes(last), _calibration(bundle, last)]
@@ -232,11 +243,15 @@ def _calibration(bundle: Bundle, one: Mapping[str, Any]) -> str:
         if temperature == 1
         else f"Logits are divided by a fitted temperature of {temperature:.3f}"
     )
-    return f"Calibration: {fitted}; on {one['split']} its probabilities are off by {one['ece']:.1%} on average (ECE, 15 bins)."
+    off = f"its probabilities are off by {one['ece']:.1%} on average (ECE, 15 bins)"
+    return f"Calibration: {fitted}; on {one['split']} {off}."
 
 
 def _mistakes(judged: Sequence[Mapping[str, Any]], notes: Notes) -> list[str]:
-    look = "`mien report MODEL --data D` shows the faces: the most confident mistakes, each cell of the confusion matrix, labels in doubt."
+    look = (
+        "`mien report MODEL --data D` shows the faces: the most confident mistakes, each cell of the confusion matrix,"
+        " labels in doubt."
+    )
     if not judged:
         return [look]
     one = judged[-1]

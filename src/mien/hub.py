@@ -1,6 +1,6 @@
 """Models on the Hugging Face Hub: one commit up, one checked folder down. Needs the extra ``hub``.
 
-The address is the Hub's, or that of ``HF_ENDPOINT``; the token is the one that ``hf auth login`` keeps, or ``HF_TOKEN``.
+The address is the Hub's, or that of ``HF_ENDPOINT``; the token is that of ``hf auth login``, or ``HF_TOKEN``.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def push_model(upload: Upload, repo: str, *, private: bool = False, endpoint: st
     assert upload.bundle.path is not None
     files: dict[str, bytes | str] = {BEST: str(upload.bundle.path), CARD: upload.card.encode()}
     files |= {path.name: str(path) for path in upload.onnx}
-    with _told(repo, hub):
+    with _told(repo):
         api = hub.HfApi(endpoint=_endpoint(endpoint), library_name="mien")
         api.create_repo(repo, repo_type="model", private=private or None, exist_ok=True)
         adds = [hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=data) for name, data in files.items()]
@@ -159,7 +159,7 @@ def pull_model(
     hub = require("huggingface_hub", "hub")
     folder = Path(repo.rpartition("/")[2] if out is None else out)
     with tempfile.TemporaryDirectory(prefix="mien-") as name:
-        with _told(repo, hub):
+        with _told(repo):
             commit = str(hub.HfApi(endpoint=_endpoint(endpoint)).model_info(repo, revision=revision).sha)
             how = {"revision": commit, "local_dir": name, "endpoint": _endpoint(endpoint), "library_name": "mien"}
             card = Path(hub.hf_hub_download(repo, CARD, **how)).read_text(encoding="utf-8", errors="replace")
@@ -181,7 +181,7 @@ def _wanted(card: str, repo: str) -> str:
     stated = front_matter(card).get("mien")
     digest = stated.get("sha256") if isinstance(stated, dict) else None
     if not isinstance(digest, str) or len(digest) != 64:
-        raise HubError("not a model of mien's: its card states no SHA-256 under mien: sha256:", repo, NOT_OURS)
+        raise HubError("not a model of mien's: its card does not state its SHA-256", repo, NOT_OURS)
     return digest
 
 
@@ -200,9 +200,9 @@ def _checked(data: bytes, wanted: str, repo: str, folder: Path) -> Bundle:
 
 
 @contextmanager
-def _told(repo: str, hub: Any) -> Iterator[None]:
+def _told(repo: str) -> Iterator[None]:
     """What the Hub's library raises, as one error that says what to do."""
-    failed = hub.errors
+    failed = require("huggingface_hub.errors", "hub")
     try:
         yield
     except failed.GatedRepoError as error:

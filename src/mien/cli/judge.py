@@ -84,7 +84,8 @@ def _print_groups(name: str, found: dict[str, Any]) -> None:
     if gap is not None:
         ends = " to ".join(f"{100 * end:+.1f}" for end in gap["interval"])
         console.print(
-            f"gap {100 * gap['difference']:.1f} points between {gap['highest']} and {gap['lowest']} (95 % interval {ends})",
+            f"gap {100 * gap['difference']:.1f} points between {gap['highest']} and {gap['lowest']}"
+            f" (95 % interval {ends})",
             markup=False,
         )
     if found["not_stated"]:

@@ -58,7 +58,8 @@ def read_cache(key: str, name: str) -> Faces | None:
             arrays = {tensor: file.get_tensor(tensor) for tensor in file.keys()}  # noqa: SIM118
         if note["checksum"] != _checksum(arrays, *(note[line] for line in _LINES)):
             return None
-        return replace(_to_faces(arrays, name), **{line: tuple(note[line]) for line in _LINES})
+        labels, skipped, resized, notes = (tuple(note[line]) for line in _LINES)
+        return replace(_to_faces(arrays, name), labels=labels, skipped=skipped, resized=resized, notes=notes)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return None
 

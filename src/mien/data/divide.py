@@ -174,7 +174,7 @@ def _is_even(training: Faces, usage: NDArray[np.uint8], wanted: Mapping[Usage, f
 
 
 def _note(wanted: Mapping[Usage, float], seed: int, near: bool) -> str:
-    parts = " and ".join(f"{usage} ({share:.0%} of each class)" for usage, share in reversed(wanted.items()))
+    parts = " and ".join(f"{usage} ({share:.0%} of each class)" for usage, share in reversed(list(wanted.items())))
     kept = "copies and near duplicates kept on one side"
     if not near:
         kept = (

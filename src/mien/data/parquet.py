@@ -67,7 +67,7 @@ def read_parquet(files: Sequence[Path], root: Path, builder: Builder) -> None:
 
 def _labels(layouts: Sequence[_Layout], root: Path) -> tuple[str, ...] | None:
     """The classes of one's own that the shards name; None for the seven emotions."""
-    named = list(dict.fromkeys(layout.classes and layout.classes.names for layout in layouts))
+    named = list(dict.fromkeys(layout.classes.names if layout.classes else None for layout in layouts))
     if len(named) > 1:
         raise DataError("its files name different classes", root, "Read them one by one.")
     return named[0] if named else None

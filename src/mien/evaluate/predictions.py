@@ -33,8 +33,8 @@ def read_predictions(path: str | Path, faces: Faces) -> NDArray[np.int64]:
     The file is a table (CSV) or has a JSON object on each line. Each line names a face by ``row``, the face's number in
     the data set from 0 (:attr:`Faces.row`), and says ``predicted`` or ``emotion``, a word or a number from 0 to 6, or
     seven probabilities, one under each emotion's name (in JSON under ``probabilities``); of equal ones the first
-    emotion counts. For classes of one's own their names take the emotions' place. Other columns are not looked at: what :func:`mien.evaluate.table.predictions_csv` writes is read as
-    well.
+    emotion counts. For classes of one's own their names take the emotions' place. Other columns are not looked at: what
+    :func:`mien.evaluate.table.predictions_csv` writes is read as well.
 
     Args:
         path: the file.
