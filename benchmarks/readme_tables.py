@@ -149,7 +149,8 @@ def peers_table():
         one = sides[name]
         lines.append(
             f"| {shown} | {percent(one['accuracy'])} | {percent(one['clean_accuracy'])} |"
-            f" {one['model_bytes'] / 1e6:.2f} MB | {one['speed'][setting]['faces_a_second']:,.0f} | {one['peak_megabytes']['2']:.0f} MB |"
+            f" {one['model_bytes'] / 1e6:.2f} MB | {one['speed'][setting]['faces_a_second']:,.0f} |"
+            f" {one['peak_megabytes']['2']:.0f} MB |"
         )
     packages = ", ".join(f"{name} {version}" for name, version in versions.items() if name in ("fer", "tensorflow"))
     hardware = found["hardware"]

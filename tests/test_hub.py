@@ -38,9 +38,7 @@ def tiny_upload() -> Upload:
     return Upload(bundle, model_card(bundle))
 
 
-def test_there_and_back_by_the_commands(
-    hub: Hub, mien: Mien, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_there_and_back_by_the_commands(hub: Hub, mien: Mien, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exported = export_model("tiny", tmp_path / "tiny.onnx").path
     monkeypatch.chdir(tmp_path)
     ran = mien("push", "tiny", REPO, "--onnx", exported, "--license", "apache-2.0")
@@ -164,9 +162,10 @@ def test_a_private_repository_is_read_with_the_token(hub: Hub, tmp_path: Path, m
 def test_the_card_of_the_library_is_valid_for_the_hub() -> None:
     """The Hub's own reader takes the metadata, the figures included."""
     bundle = load_bundle("tiny")
+    half = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 3}
     judged = [{"data": {"name": "a.parquet"}, "split": "PrivateTest", "n": 3, "accuracy": 0.5, "macro_f1": 0.25,
                "nll": 1.0, "ece": 0.125, "clean": None, "ferplus": None, "confusion": [[1, 2], [0, 3]],
-               "per_class": dict.fromkeys("ab", {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 3})}]  # fmt: skip
+               "per_class": {name: half for name in "ab"}}]  # fmt: skip
     card = huggingface_hub.ModelCard(model_card(bundle, judged, Notes("apache-2.0")))
     assert card.data.library_name == "mien"
     assert {(one.metric_type, one.metric_value) for one in card.data.eval_results} == {

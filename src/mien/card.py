@@ -142,10 +142,12 @@ def _result(one: Mapping[str, Any]) -> dict[str, Any]:
 def _what(bundle: Bundle) -> str:
     card = bundle.card
     kinds = {CnnSpec: "a plain convolutional network", CompactSpec: "three blocks of MobileNet v1 and residual blocks"}
-    kind = kinds.get(type(card.network), "MobileNet v1, cut")
+    kind = kinds.get(type(card.network), f"MobileNet v1 cut after block {getattr(card.network, 'cut', '')}")
     size = f" ({bundle.path.stat().st_size / 1e6:.1f} MB)" if bundle.path is not None else ""
     start = card.provenance.get("start")
     origin = f" It started from the model {start['name']} (SHA-256 `{start['sha256']}`)." if start else ""
+    teacher = card.provenance.get("teacher")
+    origin += f" It learned from another model's answers, too (SHA-256 `{teacher}`)." if teacher else ""
     answers = f"Out: a probability for each of {', '.join(card.labels)}."
     two = ""
     if Head.VOTES in card.heads:
@@ -169,10 +171,8 @@ def _use(notes: Notes) -> str:
         "```",
     ]
     if notes.onnx:
-        lines += [
-            "",
-            f"For other runtimes, with labels and preprocessing as metadata: {', '.join(f'`{one}`' for one in notes.onnx)}.",
-        ]
+        names = ", ".join(f"`{name}`" for name in notes.onnx)
+        lines += ["", f"For other runtimes, with labels and preprocessing as metadata: {names}."]
     return "\n".join(lines)
 
 
@@ -198,9 +198,7 @@ def _figures(bundle: Bundle, judged: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     roles = bundle.card.provenance.get("recipe", {}).get("data", {})
     if roles:
-        lines[0] += (
-            f" Chosen on {roles['validation']}, so {roles['test']} is the fairer figure."
-        )
+        lines[0] += f" Chosen on {roles['validation']}, so {roles['test']} is the fairer figure."
     last = judged[-1]
     return [*lines, f"By class on {last['split']}:", _classes(last), _calibration(bundle, last)]
 
