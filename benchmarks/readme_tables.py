@@ -126,6 +126,43 @@ def inference_rows():
     ]
 
 
+PEERS = {
+    "best-int8": "mien, `best` in int8",
+    "fast-int8": "mien, `fast` in int8",
+    "tiny-int8": "mien, `tiny` in int8",
+    "fer-keras": "fer, Keras model",
+    "fer-tflite": "fer, tflite model",
+}
+MEASURED = "2026-11-25"
+"""When results/inference.json was recorded (results/LOG.md)."""
+
+
+def peers_table():
+    """Our int8 models and fer's two on the same faces, in the same run, on the same machine."""
+    found, setting = result("inference"), "batch 64, threads 2"
+    sides, versions = found["sides"], found["sides"]["fer-keras"]["versions"]
+    lines = [
+        f"| {MEASURED} | PrivateTest | clean | model | faces/s | memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, shown in PEERS.items():
+        one = sides[name]
+        lines.append(
+            f"| {shown} | {percent(one['accuracy'])} | {percent(one['clean_accuracy'])} |"
+            f" {one['model_bytes'] / 1e6:.2f} MB | {one['speed'][setting]['faces_a_second']:,.0f} |"
+            f" {one['peak_megabytes']['2']:.0f} MB |"
+        )
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items() if name in ("fer", "tensorflow"))
+    hardware = found["hardware"]
+    return [
+        *lines,
+        "",
+        f"{found['data']['faces']:,} faces of FER2013 as crops, without looking for faces; {setting} of an"
+        f" {hardware['cpu']} with {hardware['cores']} cores ({packages}; `results/inference.json`). fer's network was"
+        " trained on FER2013 too; on which part of it, we do not know.",
+    ]
+
+
 def load_rows(load):
     """The rows of the CSV benchmark."""
     ways = load["ways"]
@@ -144,6 +181,8 @@ def load_rows(load):
 def fill(text):
     """The README with every table between its markers made anew."""
     tables = {"shipped": shipped_table, "article": article_table, "models": models_table, "speed": speed_table}
+    if "<!-- results:peers -->" in text:
+        tables["peers"] = peers_table
     for name, table in tables.items():
         start, end = f"<!-- results:{name} -->", f"<!-- /results:{name} -->"
         if start not in text or end not in text:

@@ -1,4 +1,4 @@
-/** The page: a photo or the camera in, seven bars out. */
+/** The page: a photo or the camera in, a bar for each class out. */
 
 import { Model, cropFace, grab, readPicture } from "./mien.js";
 

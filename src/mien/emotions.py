@@ -49,6 +49,22 @@ _COLORS = {
     Emotion.NEUTRAL: "#8a8d91",
 }
 
+_OWN_COLORS = ("#4c72b0", "#c44e52", "#55a868", "#8172b3", "#ccb974", "#64b5cd", "#937860", "#da8bc3")
+"""For classes of one's own, in turn."""
+
+
+def class_color(name: str, place: int) -> str:
+    """The colour of a class, as ``"#rrggbb"``: the emotion's own, or that of a place of a fixed palette.
+
+    Args:
+        name: the class's name.
+        place: where it stands among the classes, from 0.
+    """
+    return _COLOR_OF_LABEL.get(name, _OWN_COLORS[place % len(_OWN_COLORS)])
+
+
+_COLOR_OF_LABEL = {emotion.label: color for emotion, color in _COLORS.items()}
+
 _SYNONYMS = {
     Emotion.ANGRY: ("anger", "angry"),
     Emotion.DISGUST: ("disgust", "disgusted"),

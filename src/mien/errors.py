@@ -10,6 +10,7 @@
     │   └── ExportError    an export that is refused, or that answers too differently from its bundle
     ├── WeightsError       the ImageNet weights: absent, damaged, or of another network
     ├── RecipeError        a recipe or a --set that does not hold together
+    ├── HubError           the Hugging Face Hub: not reached, refusing, or without a model of mien's
     ├── ServiceError       a service that cannot start, cannot be reached, or refuses a request
     ├── DivergedError      training met a loss that is not a number (exit code 3: the run did start)
     ├── ParallelError      one of the processes that train together is gone (exit code 3)
@@ -72,6 +73,10 @@ class WeightsError(MienError):
 
 class RecipeError(MienError):
     """A recipe, or a change to one, that does not hold together."""
+
+
+class HubError(MienError):
+    """The Hugging Face Hub cannot be reached, refuses, or holds something else than a model of mien's."""
 
 
 class DivergedError(MienError):

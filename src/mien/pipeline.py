@@ -61,6 +61,7 @@ def run_recipe(
     """
     run = train(recipe, faces, out, **options)
     assert run.bundle is not None
+    recipe = run.recipe
     validation, test = (evaluate(run.bundle, faces, split) for split in (recipe.data.validation, recipe.data.test))
     title = f"{recipe.name} on {faces.name}"
     plots.save(plots.history(run.rows, title), run.out / "history.png")

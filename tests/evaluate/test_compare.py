@@ -154,8 +154,8 @@ def test_what_cannot_be_compared(leaky: Faces, tmp_path: Path) -> None:
     path = answers(tmp_path / "a.csv", leaky.select("PublicTest"), [3] * 14)
     with pytest.raises(DataError, match="nothing to compare"):
         compare([], leaky)
-    with pytest.raises(DataError, match="only the seven emotions are compared"):
-        compare([path], replace(leaky, labels=(*LABELS[:6], "Calm")), "PublicTest")
+    with pytest.raises(DataError, match="its classes are not the model's"):
+        compare(["tiny"], replace(leaky, labels=(*LABELS[:6], "Calm")), "PublicTest")
     with pytest.raises(DataError, match="faces have no label"):
         compare([path], replace(leaky, emotion=np.full(42, -1)), "PublicTest")
 

@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from mien.cli import card as card_commands
 from mien.cli import compare as compare_commands
 from mien.cli import data as data_commands
 from mien.cli import export as export_commands
@@ -43,6 +44,9 @@ app.command()(report_commands.report)
 app.command()(export_commands.export)
 app.command()(score_commands.score)
 app.command()(serve_commands.serve)
+app.command()(card_commands.card)
+app.command()(card_commands.push)
+app.command()(card_commands.pull)
 
 
 def main() -> None:

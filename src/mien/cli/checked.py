@@ -17,7 +17,7 @@ def print_check(figures: dict[str, Any]) -> None:
     ratios = [figures["imbalance"][split] for split in splits]
     labels.append(["largest to smallest", *("-" if ratio is None else f"{ratio:.1f} : 1" for ratio in ratios)])
     same = "as published" if figures["as_published"] else "and, where they differ from FER2013's as published, by what"
-    print_table(f"labels, {same}", ["label", *splits], labels)
+    print_table(f"labels, {same}" if figures["published"] else "labels", ["label", *splits], labels)
     for note in figures["notes"]:
         console.print(f"not checked: {note}", markup=False)
     console.print(f"{figures['seconds']:.1f} s", markup=False)

@@ -58,13 +58,15 @@ def loading_bar() -> Iterator[Progress]:
         yield show
 
 
-def load(source: Path | None, skip_bad: bool = False) -> Faces:
-    """Load a data set with a progress bar, and say on stderr which rows were left out."""
+def load(source: Path | None, skip_bad: bool = False, divide: bool = True) -> Faces:
+    """Load a data set with a progress bar; say on stderr which rows were left out and which splits were made."""
     from mien.data import load_faces
 
     with loading_bar() as progress:
-        faces = load_faces(source, skip_bad=skip_bad, progress=progress)
+        faces = load_faces(source, skip_bad=skip_bad, divide=divide, progress=progress)
     _say_skipped(faces.skipped)
+    for note in faces.notes:
+        stderr.print(f"{faces.name}: {note}", style="yellow", markup=False)
     return faces
 
 
@@ -150,6 +152,31 @@ def _convert_to_shards(data: Path | None, out: Path, skip_bad: bool, rows: int |
     _say_skipped(skipped)
     files = sum(len(part.files) for part in shards.index.splits.values())
     console.print(f"wrote {len(shards):,} faces to {files:,} shards in {out}", markup=False)
+
+
+@app.command()
+def split(
+    source: Annotated[
+        list[Path], typer.Argument(metavar="[D] OUT", help="The faces (or MIEN_DATA), and where to write.")
+    ],
+    validation: Annotated[float, typer.Option("--validation", help="Part of each class for PublicTest.")] = 0.15,
+    test: Annotated[float, typer.Option("--test", help="Part of each class for PrivateTest.")] = 0.15,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed gives other splits.", min=0)] = 0,
+    again: Annotated[bool, typer.Option("--again", help="Divide all faces anew, whatever splits they have.")] = False,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Make the splits that a data set lacks out of Training, and write it: .csv, .parquet, or a folder."""
+    from mien.data.clean import layout_of
+    from mien.data.divide import split_faces
+    from mien.data.writers import convert_faces
+
+    data, out = _data_and_out(source)
+    layout = layout_of(out)
+    faces = split_faces(load(data, skip_bad, divide=False), validation, test, seed, again)
+    path = convert_faces(faces, out, layout)
+    console.print(faces.notes[-1], markup=False)
+    sizes = ", ".join(f"{name} {count:,}" for name, count in faces.splits().items())
+    console.print(f"wrote {len(faces):,} faces to {path}: {sizes}", markup=False)
 
 
 def _data_and_out(paths: list[Path]) -> tuple[Path | None, Path]:

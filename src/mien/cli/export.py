@@ -47,7 +47,7 @@ def _print_gate(gate: dict[str, Any]) -> None:
         return
     rows = [[name, *_cells(gate, key, style)] for name, key, style in _ROWS if gate["bundle"][key] is not None]
     print_table(f"{gate['data']}, PublicTest: {gate['faces']:,} faces", ["figure", "bundle", "int8", "change"], rows)
-    console.print(f"at most {100 * gate['bound']:g} points of accuracy may be lost", markup=False)
+    console.print(f"at most {round(100 * gate['bound'], 2):g} points of accuracy may be lost", markup=False)
 
 
 _ROWS = [

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.cells import cell_len, set_cell_size
 
 from mien.cli.console import console, print_json, print_table, stderr
 from mien.cli.data import load
@@ -27,6 +28,9 @@ def evaluate(
     data: Data = None,
     split: Annotated[str, typer.Option("--split", help="PublicTest, PrivateTest, Training or test.")] = "PublicTest",
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Also write figures and pictures.")] = None,
+    groups: Annotated[
+        Path | None, typer.Option("--groups", metavar="FILE", help="Also by group: a CSV or parquet of row and group.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge a model on a split: single view, calibrated, with the clean score beside it."""
@@ -37,7 +41,7 @@ def evaluate(
     from mien.model.bundle import load_bundle
 
     bundle = load_bundle(model)
-    result = judge(bundle, load(data), split)
+    result = judge(bundle, load(data), split, groups)
     for path in result.write(out) if out else []:
         stderr.print(f"wrote {path}", markup=False)
     if as_json:
@@ -64,12 +68,35 @@ def evaluate(
         ["", *figures["per_class"]],
         [[name, *counts] for name, counts in zip(figures["per_class"], figures["confusion"], strict=True)],
     )
+    for name, found in figures.get("groups", {}).items():
+        _print_groups(name, found)
+
+
+def _print_groups(name: str, found: dict[str, Any]) -> None:
+    """One grouping's table, and the gap between its ends."""
+    rows = [
+        [group, f"{one['n']:,}", f"{one['accuracy']:.1%}", " to ".join(f"{end:.1%}" for end in one["interval"]),
+         f"{one['macro_f1']:.3f}"]
+        for group, one in found["groups"].items()
+    ]  # fmt: skip
+    print_table(f"by {name}", [name, "faces", "accuracy", "95 % interval", "macro F1"], rows)
+    gap = found["gap"]
+    if gap is not None:
+        ends = " to ".join(f"{100 * end:+.1f}" for end in gap["interval"])
+        console.print(
+            f"gap {100 * gap['difference']:.1f} points between {gap['highest']} and {gap['lowest']}"
+            f" (95 % interval {ends})",
+            markup=False,
+        )
+    if found["not_stated"]:
+        console.print(f"without a group: {found['not_stated']:,} faces")
 
 
 def print_percentages(face: Face) -> None:
     """Every class with its percentage, a line each."""
+    width = max(10, *(cell_len(name) + 1 for name in face.probabilities))
     for name, share in face.probabilities.items():
-        console.print(f"{name:<10}{share:8.2%}", markup=False)
+        console.print(f"{set_cell_size(name, width)}{share:8.2%}", markup=False)
 
 
 def show(
@@ -83,7 +110,7 @@ def show(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show one face beside its seven bars, and print the percentages."""
+    """Show one face beside its bars, and print the percentages."""
     from mien.errors import DataError, require
 
     for module in ("matplotlib", "torch") if attribution else ("matplotlib",):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -39,6 +40,9 @@ def train(
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run's folder.")],
     data: Data = None,
     changes: Changes = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="MODEL", help="Start from what this model has learned.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of first weights, order and augmentation.", min=0)] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     weights: Annotated[
@@ -68,7 +72,8 @@ def train(
     from mien.train.launch import Hosts, launch
     from mien.train.parallel import World
 
-    settings = load_recipe(recipe, changes or [])
+    sets = [*(changes or []), *([] if start is None else [f"start={start_name(start)}"])]
+    settings = load_recipe(recipe, sets)
     hosts, world = Hosts(devices, nodes, node_rank, master), World.here()
     if hosts.many and world.size == 1:
         raise typer.Exit(launch(["-m", "mien", *sys.argv[1:]], hosts))
@@ -85,12 +90,17 @@ def train(
         device=device,
         tensorboard=tensorboard,
         on_epoch=epoch_line,
-        command=_command(recipe, changes or [], seed, stream),
+        command=_command(recipe, sets, seed, stream),
     )
     if as_json:
         print_json(outcome.result)
     else:
         print_outcome(outcome)
+
+
+def start_name(model: str) -> str:
+    """A model's name as a YAML value, so that no name is read as a number or a list."""
+    return json.dumps(model, ensure_ascii=False)
 
 
 def _data(source: Path | None, stream: bool) -> Faces | Shards:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.faces import SIDE, UNLABELLED, USAGES, Faces, Usage
-from mien.emotions import Emotion
+from mien.emotions import LABELS, Emotion
 from mien.errors import BadRowError, DataError
 
 TRAINING = USAGES.index(Usage.TRAINING)
@@ -61,8 +61,26 @@ def label_from_word(word: str, usage: int) -> int:
     return int(Emotion.from_word(word))
 
 
+def is_split(word: str) -> bool:
+    """Whether a word means a split."""
+    try:
+        usage_from_word(word)
+    except ValueError:
+        return False
+    return True
+
+
+def is_emotion(word: str) -> bool:
+    """Whether a word means one of the seven emotions."""
+    try:
+        label_from_word(word, TRAINING)
+    except ValueError:
+        return False
+    return True
+
+
 class Builder:
-    """Collects the faces of one source.
+    """Collects the faces of one source; a reader of other classes than the seven emotions names them in ``labels``.
 
     Args:
         root: the file or folder that the user named; paths in the list of skipped rows are relative to it.
@@ -76,6 +94,7 @@ class Builder:
         self.progress = progress
         self.skipped: list[str] = []
         self.resized: list[str] = []
+        self.labels: tuple[str, ...] = LABELS
         self._images: list[NDArray[np.uint8]] = []
         self._emotion: list[int] = []
         self._usage: list[int] = []
@@ -139,6 +158,7 @@ class Builder:
             row=np.array(self._row, dtype=np.int64),
             votes=votes if votes is not None and len(votes) == len(self._row) else None,
             name=name,
+            labels=self.labels,
             skipped=tuple(self.skipped),
             resized=tuple(self.resized),
         )
@@ -176,6 +196,9 @@ class Passing(Builder):
         """Pass a block on, in the form of :meth:`Builder.add`."""
         if not row:
             return
+        if self.labels != LABELS:
+            mend = "Other classes are trained on from memory: leave --to shards away."
+            raise DataError("shards hold the seven emotions, and these faces have other classes", self.root, mend)
         self.rows += len(row)
         labels, splits = np.array(emotion, dtype=np.int64), np.array(usage, dtype=np.uint8)
         numbers = np.array(row, dtype=np.int64)

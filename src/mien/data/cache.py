@@ -19,11 +19,12 @@ from safetensors.numpy import save_file
 from mien.data.faces import Faces
 from mien.files import atomic
 
-VERSION = 2
+VERSION = 3
 """Raise it when a reader would make other faces of the same bytes."""
 
 _SMALL = 1 << 20
 _REQUIRED = ("images", "emotion", "usage", "row")
+_LINES = ("labels", "skipped", "resized", "notes")
 
 
 def cache_folder() -> Path:
@@ -55,10 +56,10 @@ def read_cache(key: str, name: str) -> Faces | None:
         with safe_open(cache_folder() / f"{key}.safetensors", framework="numpy") as file:
             note = json.loads((file.metadata() or {})["mien"])
             arrays = {tensor: file.get_tensor(tensor) for tensor in file.keys()}  # noqa: SIM118
-        if note["checksum"] != _checksum(arrays, note["skipped"], note["resized"]):
+        if note["checksum"] != _checksum(arrays, *(note[line] for line in _LINES)):
             return None
-        faces = _to_faces(arrays, name)
-        return replace(faces, skipped=tuple(note["skipped"]), resized=tuple(note["resized"]))
+        labels, skipped, resized, notes = (tuple(note[line]) for line in _LINES)
+        return replace(_to_faces(arrays, name), labels=labels, skipped=skipped, resized=resized, notes=notes)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -69,8 +70,8 @@ def write_cache(key: str, faces: Faces) -> None:
     if faces.votes is not None:
         arrays["votes"] = faces.votes
     arrays = {tensor: np.ascontiguousarray(array) for tensor, array in arrays.items()}
-    checksum = _checksum(arrays, faces.skipped, faces.resized)
-    note = {"skipped": faces.skipped, "resized": faces.resized, "checksum": checksum}
+    lines = {line: getattr(faces, line) for line in _LINES}
+    note = lines | {"checksum": _checksum(arrays, *lines.values())}
     try:
         with atomic(cache_folder() / f"{key}.safetensors") as path:
             save_file(arrays, path, {"mien": json.dumps(note)})

@@ -39,7 +39,8 @@ class Faces:
 
     Attributes:
         images: uint8 (N, 48, 48), gray.
-        emotion: int64 (N,), 0 to 6 in the order of :class:`mien.Emotion`; -1 where the label is not known.
+        emotion: int64 (N,), 0 to 6 in the order of :class:`mien.Emotion`, or a class of one's own, an index into
+            ``labels``; -1 where the label is not known.
         usage: uint8 (N,), index into :data:`USAGES`.
         row: int64 (N,), the face's row number in its source, from 0.
         votes: uint8 (N, 10), FER+ votes in the order of :data:`mien.emotions.FERPLUS`, or None.
@@ -47,6 +48,7 @@ class Faces:
         labels: the classes' names, index by index.
         skipped: one line for each row that could not be read and was left out.
         resized: one line for each image that was made 48x48: its place, and at the end the size it had, ``: 96x96``.
+        notes: what was decided in reading, a line each, such as how splits were made.
     """
 
     images: NDArray[np.uint8]
@@ -58,6 +60,7 @@ class Faces:
     labels: tuple[str, ...] = LABELS
     skipped: tuple[str, ...] = field(default=(), compare=False)
     resized: tuple[str, ...] = field(default=(), compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -102,7 +105,8 @@ class Faces:
         mask = self.usage != training if split == Usage.TEST else self.usage == USAGES.index(Usage(split))
         if not mask.any():
             have = ", ".join(self.splits()) or "none at all"
-            raise DataError(f"no faces in the split {split}", self.name, f"It has {have}.")
+            mend = f"It has {have}; mien data split makes what is missing."
+            raise DataError(f"no faces in the split {split}", self.name, mend)
         return self.take(mask)
 
     def splits(self) -> dict[str, int]:
@@ -150,8 +154,11 @@ class Faces:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of pixels, labels and splits in their order: equal for equal data, whatever the layout."""
-        digest = hashlib.sha256()
+        """SHA-256 (hex) of pixels, labels and splits in their order: equal for equal data, whatever the layout.
+
+        The names of classes of one's own count, too.
+        """
+        digest = hashlib.sha256(b"" if self.labels == LABELS else repr(self.labels).encode())
         for array in (self.images, self.emotion, self.usage):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
@@ -181,4 +188,5 @@ def join(parts: Sequence[Faces], name: str) -> Faces:
         labels=parts[0].labels,
         skipped=tuple(line for part in parts for line in part.skipped),
         resized=tuple(line for part in parts for line in part.resized),
+        notes=tuple(line for part in parts for line in part.notes),
     )

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from mien.data.builder import TRAINING, Builder, label_from_word, usage_from_word
+from mien.data.builder import TRAINING, Builder, is_emotion, label_from_word, usage_from_word
+from mien.data.classes import HINT, Classes, folder_classes
 from mien.data.faces import SIDE
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -138,25 +139,21 @@ def _walk(folder: str | Path, depth: int) -> Iterator[str]:
                 yield entry.path
 
 
-def is_emotion(word: str) -> bool:
-    """Whether a folder's name means one of the seven emotions."""
-    try:
-        label_from_word(word, TRAINING)
-    except ValueError:
-        return False
-    return True
-
-
 def read_images(files: Sequence[Path], root: Path, builder: Builder) -> None:
-    """Read ``root/<split>/<emotion>/*`` or ``root/<emotion>/*`` into ``builder``.
+    """Read ``root/<split>/<class>/*`` or ``root/<class>/*`` into ``builder``.
+
+    The classes are the seven emotions, or one's own (:func:`mien.data.classes.folder_classes`).
 
     Rows stand in the order of the numbers in the files' names (``PublicTest_28709.png``) where every file has one,
     else in the order of their paths.
 
     Raises:
-        BadRowError: at the first file that is no image, or in no folder of an emotion, unless the builder skips them.
+        DataError: where the names of one's own classes cannot be used.
+        BadRowError: at the first file that is no image, or in no folder of a class, unless the builder skips them.
     """
-    placed = _place_all(files, root, builder)
+    classes = folder_classes(root, {path.parent.name for path in files if path.parent != root})
+    builder.labels = classes.names if classes else builder.labels
+    placed = _place_all(files, root, builder, classes)
     numbers = [file.number for file in placed if file.number is not None]
     if len(numbers) == len(placed):
         placed.sort(key=lambda file: (file.number, file.path))
@@ -168,25 +165,34 @@ def read_images(files: Sequence[Path], root: Path, builder: Builder) -> None:
             builder.tick(min(start + _BATCH, len(placed)), len(placed), "faces")
 
 
-def _place_all(files: Sequence[Path], root: Path, builder: Builder) -> list[_Placed]:
+def _place_all(files: Sequence[Path], root: Path, builder: Builder, classes: Classes | None) -> list[_Placed]:
     placed: list[_Placed] = []
     for path in files:
         try:
-            placed.append(_place(path, path.relative_to(root).parent.parts))
+            placed.append(_place(path, path.relative_to(root).parent.parts, classes))
         except ValueError as error:
             builder.bad(path, "", str(error))
     return placed
 
 
-def _place(path: Path, folders: tuple[str, ...]) -> _Placed:
+def _place(path: Path, folders: tuple[str, ...], classes: Classes | None) -> _Placed:
     """What the names of a file and of its folders say about it."""
     if not folders:
-        raise ValueError("the image stands in no folder named after an emotion")
+        raise ValueError("the image stands in no folder named after its class")
     usage = _usage_of(folders[:-1])
     match = _NUMBERED.match(path.stem)
     if match and match[1] != "test":
         usage = usage_from_word(match[1])
-    return _Placed(path, label_from_word(folders[-1], TRAINING), usage, int(match[2]) if match else None)
+    return _Placed(path, _label(folders[-1], classes), usage, int(match[2]) if match else None)
+
+
+def _label(word: str, classes: Classes | None) -> int:
+    if classes is not None:
+        return classes.index(word)
+    try:
+        return label_from_word(word, TRAINING)
+    except ValueError as error:
+        raise ValueError(f"{error}; {HINT}") from error
 
 
 def _usage_of(folders: tuple[str, ...]) -> int:

@@ -15,12 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.builder import TRAINING, Builder, label_from_word, usage_from_word
+from mien.data.classes import Classes, table_classes
 from mien.data.faces import SIDE
 from mien.data.images import decode_all
 from mien.emotions import FERPLUS
 from mien.errors import DataError, require
 
 _BATCH = 2048
+OWN = b"mien.own_classes"
+"""The metadata by which mien marks a parquet file whose classes are as they stand, whatever they are called."""
 _VOTES = [f"ferplus_{name}" for name in FERPLUS]
 
 
@@ -35,6 +38,7 @@ class _Layout(NamedTuple):
     usage: str | None
     votes: bool
     names: tuple[str, ...] | None
+    classes: Classes | None
 
     @property
     def columns(self) -> list[str]:
@@ -54,10 +58,19 @@ def read_parquet(files: Sequence[Path], root: Path, builder: Builder) -> None:
         key=lambda shard: (shard.usage, shard.path),
     )
     total = sum(shard.file.metadata.num_rows for shard in shards)
+    builder.labels = _labels([_layout(shard) for shard in shards], root) or builder.labels
     row = 0
     with ThreadPoolExecutor() as pool:
         for shard in shards:
             row = _read_shard(shard, pool, builder, row, total)
+
+
+def _labels(layouts: Sequence[_Layout], root: Path) -> tuple[str, ...] | None:
+    """The classes of one's own that the shards name; None for the seven emotions."""
+    named = list(dict.fromkeys(layout.classes.names if layout.classes else None for layout in layouts))
+    if len(named) > 1:
+        raise DataError("its files name different classes", root, "Read them one by one.")
+    return named[0] if named else None
 
 
 def _open(parquet: Any, path: Path) -> Any:
@@ -91,8 +104,10 @@ def _layout(shard: _Shard) -> _Layout:
         what = f"it needs the columns image (encoded bytes) and emotion (or label); it has {', '.join(schema.names)}"
         raise DataError(what, shard.path, "Rename the columns, or convert the data set with mien data convert.")
     usage = next((name for name in schema.names if name.lower() == "usage"), None)
-    names = class_names(schema.metadata or {}, label)
-    return _Layout(label, usage, set(_VOTES) <= set(schema.names), names)
+    notes = schema.metadata or {}
+    names = class_names(notes, label)
+    classes = table_classes(names, OWN in notes, shard.path)
+    return _Layout(label, usage, set(_VOTES) <= set(schema.names), names, classes)
 
 
 def _holds_bytes(kind: Any) -> bool:
@@ -139,7 +154,7 @@ def _add_batch(
             if isinstance(image, ValueError):
                 raise image
             split = shard.usage if usages[position] is None else usage_from_word(str(usages[position]))
-            emotion.append(_label(table[layout.label][position], split, layout.names))
+            emotion.append(_label(table[layout.label][position], split, layout))
         except ValueError as error:
             builder.bad(shard.path, f"data row {rows[position] - first + 1}", str(error))
         else:
@@ -157,10 +172,13 @@ def _votes(column: Any) -> NDArray[np.uint8]:
     return votes.clip(0, 255).astype(np.uint8)
 
 
-def _label(value: object, usage: int, names: tuple[str, ...] | None) -> int:
-    if names is not None and isinstance(value, int) and 0 <= value < len(names):
-        value = names[value]
-    return label_from_word("" if value is None else str(value), usage)
+def _label(value: object, usage: int, layout: _Layout) -> int:
+    if layout.names is not None and isinstance(value, int) and 0 <= value < len(layout.names):
+        value = layout.names[value]
+    word = "" if value is None else str(value)
+    if layout.classes is not None and word not in ("", "-1"):
+        return layout.classes.index(word)
+    return label_from_word(word, usage)
 
 
 def read_npz(path: Path, builder: Builder) -> None:

@@ -270,7 +270,8 @@ def _by_test(faces: Faces, mask: NDArray[np.bool_]) -> dict[str, int]:
 
 def _label_figures(faces: Faces) -> dict[str, Any]:
     counts = {name: faces.select(name).label_counts() for name in faces.splits()}
-    published = {str(name): dict(zip(LABELS, row, strict=True)) for name, row in PUBLISHED.items()}
+    known = PUBLISHED if faces.labels == LABELS else {}
+    published = {str(name): dict(zip(LABELS, row, strict=True)) for name, row in known.items()}
     imbalance = {
         name: round(max(row.values()) / min(row.values()), 2) if min(row.values()) else None
         for name, row in counts.items()

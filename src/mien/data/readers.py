@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from mien.data.builder import Builder, Passing, Progress, usage_from_word
+from mien.data.builder import Builder, Passing, Progress, is_emotion, is_split
 from mien.data.cache import content_key, read_cache, write_cache
+from mien.data.classes import CLASSES_FILE
 from mien.data.csvfile import header_columns, read_csv, read_tar
+from mien.data.divide import divided, needs_dividing
 from mien.data.faces import Faces
-from mien.data.images import find_images, is_emotion, read_images
+from mien.data.images import find_images, read_images
 from mien.data.parquet import read_npz, read_parquet
 from mien.errors import DataError
 
@@ -22,7 +24,7 @@ _RICHEST_FIRST = ("icml_face_data.csv", "fer2013.csv", "fer2013.tar.gz")
 _KAGGLE_PAIR = ("train.csv", "test.csv")
 _KNOWN = (
     "mien reads icml_face_data.csv, fer2013.csv, fer2013.tar.gz, train.csv with test.csv, "
-    "folders of images named after emotions, parquet and npz."
+    "folders of images named after emotions or classes of your own, parquet and npz."
 )
 
 
@@ -40,6 +42,7 @@ def load_faces(
     *,
     skip_bad: bool = False,
     cache: bool = True,
+    divide: bool = True,
     progress: Progress | None = None,
 ) -> Faces:
     """Read a data set, whatever its layout.
@@ -47,13 +50,17 @@ def load_faces(
     Args:
         source: a file or folder; without it, the one that the environment variable MIEN_DATA names.
             Kaggle's tables (icml_face_data.csv, fer2013.csv, fer2013.tar.gz, train.csv and test.csv), folders of
-            images ``<split>/<emotion>/*`` or ``<emotion>/*``, parquet (also Hugging Face's shards) and npz.
+            images ``<split>/<class>/*`` or ``<class>/*``, parquet (also Hugging Face's shards) and npz. Folders and
+            parquet may have classes of one's own in place of the seven emotions (:mod:`mien.data.classes`).
         skip_bad: leave bad rows out and list them in ``Faces.skipped``, instead of raising at the first.
         cache: keep the result in the cache folder, and take it from there when the same bytes come again.
+        divide: make the splits that a folder lacks (:func:`mien.data.divide.needs_dividing`).
         progress: called as a cold load goes on.
 
     Returns:
-        The faces, with images uint8 (N, 48, 48) and labels 0 to 6 in the order of :class:`mien.Emotion`.
+        The faces, with images uint8 (N, 48, 48) and labels 0 to 6 in the order of :class:`mien.Emotion`, or those of
+        one's own classes in the order of ``Faces.labels``. Splits that a folder lacks are made
+        (:func:`mien.data.divide.divided`), and ``Faces.notes`` says so.
 
     Raises:
         DataError: where there is no such data set, or it is of no known layout, or damaged.
@@ -63,10 +70,13 @@ def load_faces(
     with _readable(source):
         path = find_source(source)
         plan = _recognise(path)
-        key = content_key(plan.files, plan.root, plan.kind, skip_bad) if cache else ""
+        traits = (plan.kind, skip_bad, *(() if divide else ("undivided",)))
+        key = content_key(plan.files, plan.root, *traits) if cache else ""
         faces = read_cache(key, path.name) if cache else None
         if faces is None:
             faces = _read(plan, path.name, skip_bad, progress)
+            if divide and needs_dividing(faces, _names_splits(plan)):
+                faces = divided(faces)
             if cache:
                 write_cache(key, faces)
     return faces
@@ -131,6 +141,12 @@ def _read(plan: _Plan, name: str, skip_bad: bool, progress: Progress | None) -> 
     return builder.build(name)
 
 
+def _names_splits(plan: _Plan) -> bool:
+    """Whether a source says of any face which split it is of: all do but folders with nothing around the classes."""
+    images = (path.relative_to(plan.root) for path in plan.files if path.name != CLASSES_FILE)
+    return plan.kind != "images" or any(len(path.parts) != 2 for path in images)
+
+
 def _recognise(path: Path) -> _Plan:
     return _recognise_folder(path) if path.is_dir() else _recognise_file(path)
 
@@ -158,7 +174,8 @@ def _recognise_folder(folder: Path) -> _Plan:
         return _recognise_folder(inner)
     images = [] if plan else find_images(folder)
     if images:
-        plan = _Plan("images", folder, images, partial(read_images, images, folder))
+        listed = [folder / CLASSES_FILE] if (folder / CLASSES_FILE).is_file() else []
+        plan = _Plan("images", folder, [*images, *listed], partial(read_images, images, folder))
     if plan is None:
         raise DataError("the folder holds no data set", folder, _KNOWN)
     return plan
@@ -199,17 +216,9 @@ def _one_of(files: Sequence[Path], folder: Path, kind: str) -> _Plan | None:
 def _only_folder(folder: Path) -> Path | None:
     """The one folder inside a wrapper, as archives often unpack to."""
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    if len(entries) != 1 or not entries[0].is_dir() or is_emotion(entries[0].name) or _is_split(entries[0].name):
+    if len(entries) != 1 or not entries[0].is_dir() or is_emotion(entries[0].name) or is_split(entries[0].name):
         return None
     return entries[0]
-
-
-def _is_split(word: str) -> bool:
-    try:
-        usage_from_word(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _csv(root: Path, files: Sequence[Path]) -> _Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.builder import TRAINING
+from mien.data.classes import CLASSES_FILE
 from mien.data.faces import UNLABELLED, USAGES, Faces
-from mien.emotions import FERPLUS
+from mien.data.parquet import OWN
+from mien.emotions import FERPLUS, LABELS
 from mien.errors import DataError, require
 from mien.files import atomic
 
@@ -40,7 +43,8 @@ def convert_faces(faces: Faces, out: str | Path, layout: str) -> Path:
         faces: what to write.
         out: the file, or for ``folder`` the folder, to write; nothing is left there when writing fails.
         layout: ``csv`` (icml_face_data.csv), ``old-csv`` (fer2013.csv), ``folder``
-            (``{train,test}/<emotion>/<Usage>_<row>.png``) or ``parquet`` (lossless WebP, with the FER+ votes).
+            (``{train,test}/<class>/<Usage>_<row>.png``) or ``parquet`` (lossless WebP, with the FER+ votes). The
+            tables have room for the seven emotions only; the others keep classes of one's own and their order.
 
     Returns:
         The path written.
@@ -72,6 +76,11 @@ def _check(faces: Faces, layout: str) -> None:
     if not len(faces):
         raise DataError("there are no faces to write", faces.name)
     unlabelled = faces.emotion == UNLABELLED
+    if layout in (Layout.CSV, Layout.OLD_CSV) and faces.labels != LABELS:
+        what = f"{layout} has room for the seven emotions only, not for {', '.join(faces.labels)}"
+        raise DataError(what, faces.name, "Write folder or parquet.")
+    if layout == Layout.FOLDER and any(set("/\\:") & set(label) for label in faces.labels):
+        raise DataError("a class's name cannot be a folder's", faces.name, "Write parquet.")
     if layout == Layout.FOLDER and unlabelled.any():
         what = f"{unlabelled.sum():,} faces have no label, and folders are named after labels"
         raise DataError(what, faces.name, "Write csv or parquet.")
@@ -112,10 +121,13 @@ def _as_text(image: NDArray[np.uint8]) -> str:
 def _write_folder(faces: Faces, path: Path) -> None:
     is_ordered = bool((np.diff(faces.row) > 0).all() and faces.row[0] >= 0)
     rows = faces.row if is_ordered else np.arange(len(faces))  # so that reading by number keeps the order
+    names = [label.lower() for label in faces.labels] if faces.labels == LABELS else list(faces.labels)
     with new_folder(path) as temporary:
+        if faces.labels != LABELS:
+            (temporary / CLASSES_FILE).write_text("\n".join(faces.labels) + "\n", encoding="utf-8")
         for image, emotion, usage, row in zip(faces.images, faces.emotion, faces.usage, rows, strict=True):
             split = "train" if usage == TRAINING else "test"
-            folder = temporary / split / faces.labels[emotion].lower()
+            folder = temporary / split / names[emotion]
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{USAGES[usage]}_{row}.png").write_bytes(_encode(".png", image))
 
@@ -143,7 +155,7 @@ def _encode(suffix: str, image: NDArray[np.uint8], *options: int) -> bytes:
 
 def _write_parquet(faces: Faces, path: Path) -> None:
     arrow, parquet = require("pyarrow", "train"), require("pyarrow.parquet", "train")
-    schema = parquet_schema(arrow, faces.votes is not None)
+    schema = parquet_schema(arrow, faces.votes is not None, faces.labels)
     pool = ThreadPoolExecutor()
     with atomic(path) as temporary, pool, parquet.ParquetWriter(temporary, schema) as writer:
         for start in range(0, len(faces), _BATCH):
@@ -151,12 +163,15 @@ def _write_parquet(faces: Faces, path: Path) -> None:
             writer.write_table(arrow.table(_columns(part, pool), schema=schema))
 
 
-def parquet_schema(arrow: Any, votes: bool) -> Any:
-    """The columns of mien's parquet files; ``arrow`` is the module pyarrow."""
+def parquet_schema(arrow: Any, votes: bool, labels: tuple[str, ...] = LABELS) -> Any:
+    """The columns of mien's parquet files, classes' names included where they are one's own; ``arrow`` is pyarrow."""
     fields = [("image", arrow.binary()), ("emotion", arrow.int8())]
     fields += [("usage", arrow.dictionary(arrow.int32(), arrow.string()))]
     fields += [(f"ferplus_{name}", arrow.uint8()) for name in FERPLUS] if votes else []
-    return arrow.schema(fields)
+    if labels == LABELS:
+        return arrow.schema(fields)
+    named = {"info": {"features": {"emotion": {"names": list(labels), "_type": "ClassLabel"}}}}
+    return arrow.schema(fields, {"huggingface": json.dumps(named), OWN: "1"})
 
 
 def _columns(faces: Faces, pool: ThreadPoolExecutor) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from mien.data.faces import Faces, Usage
 from mien.data.readers import load_faces
-from mien.emotions import LABELS
 from mien.errors import DataError
 from mien.evaluate.confidence import interval, mcnemar
 from mien.evaluate.evaluate import MAJORITY, check_labelled, clean_mask, crowd_agreement, evaluate
@@ -30,8 +29,8 @@ class Answers:
     Attributes:
         name: what to call it.
         source: where the answers come from, ready for JSON.
-        label: int64 (N,), 0 to 6: which label it expects.
-        seen: int64 (N,), 0 to 6: what it thinks that people see; the same but for models with a second head.
+        label: int64 (N,), a class each: which label it expects.
+        seen: int64 (N,), a class each: what it thinks that people see; the same but for models with a second head.
     """
 
     name: str
@@ -78,15 +77,14 @@ def compare(
         split: ``Training``, ``PublicTest``, ``PrivateTest`` or ``test`` (all that is not Training).
 
     Raises:
-        DataError: where there is no side, the faces have other classes or no labels, or answers do not fit them.
+        DataError: where there is no side, the faces have other classes than a model or no labels, or answers do not
+            fit them.
         MienError: where the data, a model or a file cannot be read, or a peer fails.
     """
     if not sides:
         raise DataError("nothing to compare", mend="Name models, files of answers, or a --peer.")
     whole = data if isinstance(data, Faces) else load_faces(data)
     faces = whole.select(split)
-    if faces.labels != LABELS:
-        raise DataError(f"only the seven emotions are compared ({', '.join(LABELS)})", faces.name)
     check_labelled(faces)
     clean = clean_mask(whole, faces, split)
     answers = _named_apart([_answers(side, whole, faces, split) for side in sides])
@@ -133,7 +131,7 @@ def _figures(one: Answers, faces: Faces, hits: NDArray[np.bool_], clean: NDArray
         "n": len(faces),
         "accuracy": float(hits.mean()),
         "clean": None if clean is None else {"n": int(clean.sum()), "accuracy": _mean(hits[clean])},
-        "macro_f1": macro_f1(np.eye(len(LABELS))[one.label], faces.emotion),
+        "macro_f1": macro_f1(np.eye(len(faces.labels))[one.label], faces.emotion),
         "ferplus": None if faces.votes is None else crowd_agreement(one.seen, faces),
     }
 

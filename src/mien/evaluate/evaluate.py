@@ -17,6 +17,7 @@ from mien.data.shards import Shards
 from mien.emotions import LABELS
 from mien.errors import DataError
 from mien.evaluate import plots
+from mien.evaluate.groups import group_figures, read_groups
 from mien.evaluate.metrics import summarize
 from mien.evaluate.table import predictions_csv
 from mien.files import atomic
@@ -100,21 +101,30 @@ class Evaluation:
         return [metrics, table, *(files[stem].with_suffix(".png") for stem in pictures)]
 
 
-def evaluate(model: Bundle | str | Path, data: Faces | Shards | str | Path, split: str = "PublicTest") -> Evaluation:
+def evaluate(
+    model: Bundle | str | Path,
+    data: Faces | Shards | str | Path,
+    split: str = "PublicTest",
+    groups: str | Path | None = None,
+) -> Evaluation:
     """Judge a model on one split: one model, single view, no test-time augmentation.
 
     Args:
         model: a bundle, its file, or a run folder.
         data: faces, or any data set that :func:`mien.load_faces` reads; or shards, of which only the split is held.
         split: ``Training``, ``PublicTest``, ``PrivateTest`` or ``test`` (all that is not Training).
+        groups: a file that says which face belongs to which group (:func:`mien.evaluate.groups.read_groups`); its
+            figures stand under ``groups``.
 
     Raises:
-        MienError: where the model or the data cannot be read, or the split has unlabelled faces or other classes.
+        MienError: where the model, the data or the groups cannot be read, or the split has unlabelled faces or other
+            classes.
     """
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
     whole = data if isinstance(data, Faces | Shards) else load_faces(data)
     faces = whole.select(split)
     _check(bundle, faces)
+    members = None if groups is None else read_groups(groups, _in_memory(whole), faces)
     session = Session(bundle)
     start = time.perf_counter()
     answers = session.probabilities(faces.images)
@@ -122,6 +132,8 @@ def evaluate(model: Bundle | str | Path, data: Faces | Shards | str | Path, spli
     probabilities, shown = answers[Head.LABELS], answers[bundle.card.heads[-1]]
     figures = summarize(probabilities, faces.emotion, bundle.card.labels, clean_mask(whole, faces, split))
     figures["ferplus"] = _ferplus(shown, faces, bundle)
+    if members is not None:
+        figures["groups"] = group_figures(members, faces, probabilities)
     name = {"name": whole.name, "fingerprint": whole.fingerprint}
     return Evaluation(bundle, name, split, faces, probabilities, shown, figures, seconds)
 
@@ -149,6 +161,12 @@ def crowd_agreement(said: NDArray[np.int64], faces: Faces) -> dict[str, Any]:
     seen, clear = faces.majority()
     n = int(clear.sum())
     return {"n": n, "agreement": float(np.mean(said[clear] == seen[clear])) if n else None}
+
+
+def _in_memory(faces: Faces | Shards) -> Faces:
+    if isinstance(faces, Shards):
+        raise DataError("groups are told by faces in memory, and these are shards", faces.root, "Name the data itself.")
+    return faces
 
 
 def _check(bundle: Bundle, faces: Faces) -> None:

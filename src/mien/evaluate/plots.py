@@ -22,15 +22,13 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from mien.data.faces import Faces
-from mien.emotions import Emotion
+from mien.emotions import class_color
 from mien.evaluate.metrics import ClassFigures
 from mien.files import atomic
 
 DPI = 150
 """Resolution of saved PNG files, in dots an inch."""
 
-_FALLBACK = ("#4c72b0", "#c44e52", "#55a868", "#8172b3", "#ccb974", "#64b5cd", "#937860", "#da8bc3")
-_COLORS = {emotion.label: emotion.color for emotion in Emotion}
 _QUIET = "#6b6f76"
 _LETTER = 0.0135  # about the width of a small letter, as a share of a panel of history
 _TRAIN, _VALIDATION = "#3d7ea6", "#e07a3f"
@@ -231,7 +229,7 @@ def face_and_bars(
 
 def colors(names: Sequence[str]) -> list[str]:
     """A colour for each class: the emotion's own, or the next of a fixed palette for any other class."""
-    return [_COLORS.get(name, _FALLBACK[index % len(_FALLBACK)]) for index, name in enumerate(names)]
+    return [class_color(name, index) for index, name in enumerate(names)]
 
 
 def _cells(axes: Axes, counts: NDArray[np.integer], share: NDArray[np.floating]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data.classes import class_key
 from mien.data.faces import UNLABELLED, Faces
 from mien.emotions import LABELS, Emotion
 from mien.errors import BadRowError, DataError
@@ -20,10 +21,10 @@ from mien.errors import BadRowError, DataError
 SUFFIXES = (".csv", ".jsonl", ".ndjson")
 """How the names of such files end."""
 ROUNDING = 0.05
-"""How far seven probabilities may be from summing to 1: some programs round each to two decimals."""
+"""How far a face's probabilities may be from summing to 1: some programs round each to two decimals."""
 ANSWER = ("predicted", "emotion")
 """The columns that may hold the answer, the first that is there; beside ``predicted``, ``emotion`` is the label."""
-MEND = "Write one line for each face of the split: its row, and its emotion or seven probabilities."
+MEND = "Write one line for each face of the split: its row, and its class or the probability of each."
 
 
 def read_predictions(path: str | Path, faces: Faces) -> NDArray[np.int64]:
@@ -32,22 +33,22 @@ def read_predictions(path: str | Path, faces: Faces) -> NDArray[np.int64]:
     The file is a table (CSV) or has a JSON object on each line. Each line names a face by ``row``, the face's number in
     the data set from 0 (:attr:`Faces.row`), and says ``predicted`` or ``emotion``, a word or a number from 0 to 6, or
     seven probabilities, one under each emotion's name (in JSON under ``probabilities``); of equal ones the first
-    emotion counts. Other columns are not looked at: what :func:`mien.evaluate.table.predictions_csv` writes is read as
-    well.
+    emotion counts. For classes of one's own their names take the emotions' place. Other columns are not looked at: what
+    :func:`mien.evaluate.table.predictions_csv` writes is read as well.
 
     Args:
         path: the file.
-        faces: the N faces of one split of the seven emotions.
+        faces: the N faces of one split.
 
     Returns:
-        int64 (N,), 0 to 6: the emotion named for each face, in the order of ``faces``.
+        int64 (N,): the class named for each face, in the order of ``faces``.
 
     Raises:
         DataError: where the file is unreadable, or faces are missing from it.
-        BadRowError: where a line names no face of the split or one that another line named, or says no emotion.
+        BadRowError: where a line names no face of the split or one that another line named, or says no class.
     """
     path = Path(path)
-    place_of = _places(faces)
+    place_of, classes = _places(faces), _Words(faces.labels)
     said = np.full(len(faces), UNLABELLED, np.int64)
     lines: dict[int, int] = {}
     for line, fields in _records(path):
@@ -57,7 +58,7 @@ def read_predictions(path: str | Path, faces: Faces) -> NDArray[np.int64]:
                 raise ValueError(f"row {fields['row']} is no face of the split")
             if place in lines:
                 raise ValueError(f"row {fields['row']} has its answer on line {lines[place]} already")
-            said[place], lines[place] = _answer(fields), line
+            said[place], lines[place] = _answer(fields, classes), line
         except ValueError as error:
             raise BadRowError(f"line {line}: {error}", path, MEND) from error
     if len(lines) < len(faces):
@@ -69,8 +70,6 @@ def read_predictions(path: str | Path, faces: Faces) -> NDArray[np.int64]:
 
 def _places(faces: Faces) -> dict[int, int]:
     """Where each row of the source stands among the faces."""
-    if faces.labels != LABELS:
-        raise DataError(f"answers are read for the seven emotions ({', '.join(LABELS)}) only", faces.name)
     places = {int(row): place for place, row in enumerate(faces.row)}
     if len(places) < len(faces):
         raise DataError("several faces have the same row, so answers cannot name them", faces.name)
@@ -127,39 +126,63 @@ def _row(fields: Mapping[str, Any]) -> int:
     return int(word)
 
 
-def _answer(fields: Mapping[str, Any]) -> Emotion:
+class _Words:
+    """What the words of answers mean: the emotions' many names, or those of one's own classes; or a class's number."""
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+        self._places = {class_key(label): place for place, label in enumerate(labels)}
+
+    def index(self, word: str) -> int:
+        if self.labels == LABELS:
+            return int(Emotion.from_word(word))
+        place = self._places.get(class_key(word))
+        if place is None and word.strip().isascii() and word.strip().isdigit():
+            place = int(word)
+        if place is None or place >= len(self.labels):
+            raise ValueError(f"{word!r} is none of the classes ({', '.join(self.labels)})")
+        return place
+
+
+def _answer(fields: Mapping[str, Any], classes: _Words) -> int:
     for name in ANSWER:
         if name in fields:
-            return Emotion.from_word(str(fields[name])[:40])
-    shares = _shares(fields)
-    return max(Emotion, key=lambda emotion: shares[emotion])
+            return classes.index(str(fields[name])[:80])
+    shares = _shares(fields, classes)
+    return max(range(len(shares)), key=lambda place: shares[place])
 
 
-def _shares(fields: Mapping[str, Any]) -> dict[Emotion, float]:
-    """The seven probabilities, checked."""
-    shares: dict[Emotion, float] = {}
+def _shares(fields: Mapping[str, Any], classes: _Words) -> list[float]:
+    """The probabilities of all classes, checked."""
+    shares: dict[int, float] = {}
     for name, value in fields.items():
+        if name == "row":
+            continue
         try:
-            emotion = Emotion.from_word(name)
+            place = classes.index(name)
         except ValueError:
             continue
-        if emotion in shares:
-            raise ValueError(f"it has two probabilities for {emotion.label}")
-        shares[emotion] = _share(value, emotion)
-    missing = [emotion.label for emotion in Emotion if emotion not in shares]
+        if place in shares:
+            raise ValueError(f"it has two probabilities for {classes.labels[place]}")
+        shares[place] = _share(value, classes.labels[place])
+    missing = [label for place, label in enumerate(classes.labels) if place not in shares]
     if missing:
-        raise ValueError(f"it says no emotion, and no probability of {', '.join(missing)}")
+        raise ValueError(f"it says no {_kind(classes)}, and no probability of {', '.join(missing)}")
     total = math.fsum(shares.values())
     if abs(total - 1) > ROUNDING:
         raise ValueError(f"its probabilities sum to {total:.3g}, not to 1")
-    return shares
+    return [shares[place] for place in range(len(classes.labels))]
 
 
-def _share(value: Any, emotion: Emotion) -> float:
+def _kind(classes: _Words) -> str:
+    return "emotion" if classes.labels == LABELS else "class"
+
+
+def _share(value: Any, label: str) -> float:
     try:
         share = float(value)
     except (TypeError, ValueError, OverflowError):
         share = math.nan
     if isinstance(value, bool) or not 0 <= share <= 1:
-        raise ValueError(f"the probability of {emotion.label} is {str(value)[:20]!r}, not a number from 0 to 1")
+        raise ValueError(f"the probability of {label} is {str(value)[:20]!r}, not a number from 0 to 1")
     return share

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from mien.emotions import Emotion
+from mien.emotions import class_color
 from mien.errors import require
 from mien.files import atomic
 from mien.predict.images import MAX_PIXELS, Picture, Source, read_picture
@@ -157,10 +157,9 @@ def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 
 def _colour(face: Face) -> str:
-    try:
-        return Emotion.from_word(face.emotion).color
-    except ValueError:  # uncertain, or a class of the user's own
-        return _GRAY
+    """The class's colour; gray where it is uncertain."""
+    names = list(face.probabilities)
+    return class_color(face.emotion, names.index(face.emotion)) if face.emotion in names else _GRAY
 
 
 def _ink(colour: str) -> str:

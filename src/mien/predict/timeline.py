@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.emotions import Emotion
+from mien.emotions import class_color
 from mien.errors import DataError, require
 from mien.files import atomic
 from mien.predict.media import Seen
@@ -27,8 +27,6 @@ TRACKS = 128
 SHOWN = 12
 """How many tracks the picture shows."""
 _CARRIED = 2  # bins without a look between two with one are drawn as the first: a camera may be slower than it says
-_COLORS = {emotion.label: emotion.color for emotion in Emotion}
-_FALLBACK = ("#4c72b0", "#c44e52", "#55a868", "#8172b3", "#ccb974", "#64b5cd", "#937860", "#da8bc3")
 _QUIET = "#6b6f76"
 
 
@@ -230,7 +228,7 @@ def _bare(axes: Axes) -> None:
 
 def _colors(labels: Sequence[str]) -> list[str]:
     """The seven emotions have their own colours everywhere; a class of the user's own takes one in turn."""
-    return [_COLORS.get(name, _FALLBACK[place % len(_FALLBACK)]) for place, name in enumerate(labels)]
+    return [class_color(name, place) for place, name in enumerate(labels)]
 
 
 def _step(seconds: float) -> float:

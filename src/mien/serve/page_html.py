@@ -11,19 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.emotions import FERPLUS, Emotion
+from mien.emotions import FERPLUS, class_color
 
-GRAY = "#8a8d91"
 PAGE = 60
 """How many faces a gallery shows at once."""
-
-
-def color(label: str) -> str:
-    """A class's colour; gray for classes of the user's own."""
-    try:
-        return Emotion.from_word(label).color
-    except ValueError:
-        return GRAY
 
 
 def data_uri(data: bytes, kind: str) -> str:
@@ -45,12 +36,12 @@ def picture(pixels: NDArray[np.uint8], alt: str, kind: str = "") -> str:
 def bars(probabilities: Mapping[str, float], marked: str | None = None) -> str:
     """A bar a class, in the order of the classes; ``marked`` is the true label."""
     rows = []
-    for label, share in probabilities.items():
+    for place, (label, share) in enumerate(probabilities.items()):
         true = label == marked
         note = '<span class="mien-sr"> (true label)</span>' if true else ""
         rows.append(
             f'<li class="{"true" if true else ""}"><span>{escape(label)}{note}</span>'
-            f'<span class="track"><i style="width:{share:.2%};background:{color(label)}"></i></span>'
+            f'<span class="track"><i style="width:{share:.2%};background:{class_color(label, place)}"></i></span>'
             f"<span>{share:.1%}</span></li>"
         )
     return f'<ul class="mien-bars">{"".join(rows)}</ul>'

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
+from mien.files import atomic
 from mien.train.module import BASE_RATE, Classifier
 from mien.train.recipe import EarlyStopping, Phase, Plateau
 
@@ -136,3 +139,11 @@ class PlateauDrop(L.Callback):
 def weights_finite(weights: dict[str, Tensor]) -> bool:
     """Whether every weight is a finite number."""
     return all(bool(torch.isfinite(tensor).all()) for tensor in weights.values())
+
+
+def write_history(rows: list[Row], path: Path) -> None:
+    """Write the history as CSV, one row an epoch."""
+    with atomic(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

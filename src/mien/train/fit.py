@@ -7,7 +7,6 @@ with ``checkpoints/NAME.ckpt`` (weights, optimizer, callbacks, history in one fi
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Callable
@@ -34,7 +33,7 @@ from mien.model.mobilenet import Pooling
 from mien.model.networks import Network, build, set_trainable
 from mien.provenance import environment
 from mien.train.average import RunningAverage
-from mien.train.callbacks import History, KeepBest, PlateauDrop, Row, copy_weights, weights_finite
+from mien.train.callbacks import History, KeepBest, PlateauDrop, Row, copy_weights, weights_finite, write_history
 from mien.train.checkpoints import Checkpoints
 from mien.train.distill import Teacher
 from mien.train.feed import DataSet, Draws, Feed, ordered, split_of, training_of
@@ -43,6 +42,7 @@ from mien.train.module import Classifier, Loss, weights_of_counts
 from mien.train.parallel import World, in_contact
 from mien.train.progress import Bar, quiet_lightning
 from mien.train.recipe import Phase, Recipe, load_recipe
+from mien.train.start import adapted, started_from, starting_model, take_over
 
 
 @dataclass
@@ -58,6 +58,7 @@ class Run:
         bundle: the trained model, once there is one.
         seconds: wall time of training, all sessions of a resumed run together.
         world: the processes that train together; only the first of them writes, and has a bundle in the end.
+        started: name and SHA-256 of the model that the recipe starts from, or None.
     """
 
     out: Path
@@ -70,6 +71,7 @@ class Run:
     progress: bool = True
     on_epoch: Callable[[Row], None] = lambda row: None
     world: World = field(default_factory=World.here)
+    started: dict[str, str] | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -107,7 +109,8 @@ def train(
     """Train a recipe on a data set.
 
     Args:
-        recipe: a recipe, a shipped one's name, or a YAML file.
+        recipe: a recipe, a shipped one's name, or a YAML file. On classes of one's own it is adapted
+            (:func:`mien.train.start.adapted`).
         data: faces, or any data set that :func:`mien.load_faces` reads; or shards, of which Training is streamed, in
             the recipe's order of blocks (where it has none, in :class:`mien.train.blocks.Blocks`' own).
         out: the run's folder; it must not hold a run already, but to resume it.
@@ -118,11 +121,16 @@ def train(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     faces = data if isinstance(data, Faces | Shards) else load_faces(data)
+    start = starting_model(recipe)
+    recipe = adapted(recipe, faces.labels, start)
     run = _new_run(Path(out), recipe, options)
     run.recipe = recipe = ordered(recipe, faces, run.world)
     training, validation = training_of(faces, recipe), split_of(faces, recipe.data.validation, recipe)
+    run.started = started_from(start)
     _open(run, faces, options.get("resume", False))
     network = _first_network(run, options.get("weights"))
+    if start is not None:
+        take_over(network, start, faces.labels)
     if run.device == "cpu":
         keep_freed_memory()
     with quiet_lightning():
@@ -154,6 +162,7 @@ def _open(run: Run, faces: DataSet, resume: bool) -> None:
     if not run.world.first:
         return
     identity = {"recipe": run.recipe.model_dump(mode="json"), "data": faces.fingerprint, "seed": run.seed}
+    identity["start"] = run.started
     note = run.checkpoints / "run.json"
     if resume and note.is_file():
         try:
@@ -299,14 +308,6 @@ class _Told(L.Callback):
         self.run.on_epoch(row)
 
 
-def write_history(rows: list[Row], path: Path) -> None:
-    """Write the history as CSV, one row an epoch."""
-    with atomic(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def _kept(error: DivergedError, run: Run, network: Network, best: KeepBest, faces: DataSet) -> DivergedError:
     """The same error, with the place of the last good weights where there are any."""
     phase_steps = f"{error.what}; nothing was kept, for no epoch had ended"
@@ -329,12 +330,14 @@ def _save(run: Run, network: Network, faces: DataSet, validation: Faces | None =
     provenance = {
         "recipe": run.recipe.model_dump(mode="json"),
         "data": {"name": faces.name, "fingerprint": faces.fingerprint, "splits": faces.splits()},
+        "notes": list(faces.notes) if isinstance(faces, Faces) else [],
         "seed": run.seed,
         "device": run.device,
         "epochs": len(run.rows),
         "best_epoch": best.get("epoch"),
         "validation": {"split": run.recipe.data.validation, "accuracy": best.get("val_accuracy")},
         "seconds": round(run.seconds, 1),
+        "start": run.started,
         "teacher": load_bundle(run.recipe.distill.teacher).sha256 if run.recipe.distill else None,
         **environment(),
     }

@@ -121,8 +121,11 @@ class Recipe(BaseModel):
     network: NetworkSpec
     imagenet: bool = False
     """Start from the published ImageNet weights, as far as the network shares layers with MobileNet."""
+    start: str | None = None
+    """Start from a trained model instead: a shipped model's name, a bundle, or the folder of a run. Network and
+    preprocessing are then its own; the head is new unless the model knows the same classes."""
     batch_norm: Literal["frozen", "train"] = "train"
-    """``frozen``: statistics stay those of ImageNet throughout."""
+    """``frozen``: statistics stay those of ImageNet, or of the model that it starts from, throughout."""
     data: Roles = Roles()
     preprocessing: Preprocessing = Preprocessing()
     batch_size: int = Field(default=64, ge=1)

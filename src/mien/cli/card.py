@@ -1,0 +1,134 @@
+"""``mien card``, ``mien push`` and ``mien pull``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.cli.console import console, print_json
+from mien.cli.data import load
+from mien.cli.judge import ModelArgument
+from mien.cli.train import AsJson, Data
+
+if TYPE_CHECKING:
+    from mien.card import Notes
+    from mien.model.bundle import Bundle
+
+Licence = Annotated[str | None, typer.Option("--license", metavar="ID", help="Of the weights, such as apache-2.0.")]
+AboutData = Annotated[
+    Path | None, typer.Option("--about-data", metavar="FILE.md", help="What to say of the data's origin and licence.")
+]
+Repo = Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME on the Hub.")]
+
+
+def card(
+    model: ModelArgument,
+    data: Data = None,
+    out: Annotated[Path, typer.Option("--out", metavar="CARD.md", help="The file.")] = Path("README.md"),
+    license_id: Licence = None,
+    about_data: AboutData = None,
+    groups: Annotated[
+        Path | None, typer.Option("--groups", metavar="FILE", help="Also by group: a CSV or parquet of row and group.")
+    ] = None,
+) -> None:
+    """Write a model's card: its use, its limits, its data and, with --data, its figures."""
+    from mien.card import model_card
+    from mien.files import atomic
+    from mien.model.bundle import load_bundle
+
+    bundle = load_bundle(model)
+    text = model_card(bundle, _judged(bundle, data, groups), _notes(license_id, about_data))
+    with atomic(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    console.print(f"wrote {out}", markup=False)
+
+
+def _judged(bundle: Bundle, data: Path | None, groups: Path | None) -> list[dict[str, Any]]:
+    """The model's figures on both test splits, the second of them by group."""
+    from mien.errors import DataError, require
+
+    if data is None:
+        if groups is not None:
+            raise DataError("groups of which faces?", "--groups", "Name the data set with --data.")
+        return []
+    require("sklearn", "train")
+    from mien.evaluate import evaluate
+
+    faces = load(data)
+    splits = [name for name in ("PublicTest", "PrivateTest") if name in faces.splits()]
+    if not splits:
+        raise DataError("it has neither PublicTest nor PrivateTest", faces.name, "mien data split makes them.")
+    return [evaluate(bundle, faces, name, groups if name == splits[-1] else None).to_dict() for name in splits]
+
+
+def _notes(license_id: str | None, about_data: Path | None) -> Notes:
+    from mien.card import OWN_DATA, Notes
+    from mien.errors import DataError
+
+    if about_data is None:
+        return Notes(license_id)
+    try:
+        return Notes(license_id, about_data.read_text(encoding="utf-8").strip() or OWN_DATA)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError("it cannot be read as text in UTF-8", about_data, "Name a Markdown file.") from error
+
+
+def push(
+    model: ModelArgument,
+    repo: Repo,
+    own_card: Annotated[
+        Path | None, typer.Option("--card", metavar="CARD.md", help="The card; without it, one is made.")
+    ] = None,
+    onnx: Annotated[
+        list[Path] | None, typer.Option("--onnx", metavar="FILE", help="An export of it to go along; may be repeated.")
+    ] = None,
+    data: Data = None,
+    license_id: Licence = None,
+    about_data: AboutData = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a model and its card to the Hugging Face Hub, as one commit.
+
+    The token is the one of `hf auth login` or of HF_TOKEN; it is never shown.
+    """
+    from mien.card import model_card
+    from mien.hub import Upload, push_model, read_card
+    from mien.model.bundle import load_bundle
+
+    bundle = load_bundle(model)
+    text = read_card(own_card, bundle) if own_card is not None else None
+    if text is None:
+        from dataclasses import replace
+
+        names = tuple(path.name for path in onnx or [])
+        text = model_card(bundle, _judged(bundle, data, None), replace(_notes(license_id, about_data), onnx=names))
+    done = push_model(Upload(bundle, text, tuple(onnx or ())), repo, private=private)
+    if as_json:
+        print_json(done.to_dict())
+        return
+    console.print(f"pushed {', '.join(done.files)} to {done.repo} at {done.revision[:12]}", markup=False)
+    console.print(done.url, markup=False)
+
+
+def pull(
+    repo: Repo,
+    revision: Annotated[str, typer.Option("--revision", metavar="R", help="A branch, tag or commit.")] = "main",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The folder; without it, one of the repository's name.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download a model that mien push uploaded, check it, and leave it in a folder that names it from then on."""
+    from mien.hub import pull_model
+
+    found = pull_model(repo, out, revision)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    console.print(f"{found.path}: {found.name}, {', '.join(found.labels)}", markup=False)
+    console.print(
+        f"SHA-256 {found.sha256[:16]}… as its card says, from {found.repo} at {found.revision[:12]}", markup=False
+    )

@@ -1,0 +1,217 @@
+"""Data sets of other classes than the seven emotions: names, order, splits, layouts."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mien.data import Faces, load_faces
+from mien.data.classes import RESERVED, Classes, class_key
+from mien.data.divide import SHARE, divided, split_faces
+from mien.data.faces import USAGES, Usage
+from mien.data.quality import find_copies
+from mien.data.writers import convert_faces
+from mien.emotions import LABELS
+from mien.errors import BadRowError, DataError
+from mien.predict import Prediction, recording
+from owned import draw_own, put_own, put_picture
+
+
+def noise(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, 48, 48), dtype=np.uint8)
+
+
+def own_faces(n: int, classes: int, seed: int = 0) -> Faces:
+    """Noise of several classes, all of it Training."""
+    emotion = np.random.default_rng(seed).permutation(np.arange(n) % classes)
+    labels = tuple(f"class {number}" for number in range(classes))
+    return Faces(noise(n, seed), emotion, np.zeros(n, np.uint8), np.arange(n), name="own", labels=labels)
+
+
+def test_folders_name_the_classes_in_alphabetical_order(tmp_path: Path) -> None:
+    put_own(tmp_path, draw_own(("talking", "calm", "big smile"), 8))
+    faces = load_faces(tmp_path)
+    assert faces.labels == ("big smile", "calm", "talking")
+    assert faces.label_counts() == {"big smile": 8, "calm": 8, "talking": 8}
+    again = load_faces(tmp_path)
+    assert (again.labels, again.notes, again.fingerprint) == (faces.labels, faces.notes, faces.fingerprint)
+
+
+def test_a_file_lists_them_in_another_order_and_with_emotions_among_them(tmp_path: Path) -> None:
+    put_own(tmp_path, draw_own(("happy", "bored", "sad"), 6))
+    with pytest.raises(BadRowError, match=r"'bored' is none of the seven emotions .* into classes\.txt"):
+        load_faces(tmp_path)
+    (tmp_path / "classes.txt").write_text("sad\nhappy\n\nbored\n")
+    assert load_faces(tmp_path).labels == ("sad", "happy", "bored")
+    (tmp_path / "classes.txt").write_text("sad\nhappy\n")
+    with pytest.raises(BadRowError, match=r"bored/.*: 'bored' is none of the classes \(sad, happy\)"):
+        load_faces(tmp_path)
+
+
+def test_spellings_that_differ_in_case_or_accents_are_one_class(tmp_path: Path) -> None:
+    pictures = noise(4)
+    places = ("train/Überrascht", f"test/{unicodedata.normalize('NFD', 'überrascht')}", "train/笑顔", "test/笑顔")
+    for picture, place in zip(pictures, places, strict=True):
+        put_picture(tmp_path / place / "a.png", picture)
+    faces = load_faces(tmp_path, divide=False)
+    assert faces.labels == ("Überrascht", "笑顔")
+    assert faces.emotion.tolist() == [0, 1, 0, 1] or sorted(faces.emotion) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("calm", "error"), "cannot be called 'error'"),
+        (("calm", "Uncertain"), "cannot be called 'Uncertain'"),
+        (("resting", "testing"), "cannot be called 'testing', which names a split"),
+        (("calm", "c" * 61), "at most 60 printable characters"),
+    ],
+)
+def test_names_that_cannot_be_used(tmp_path: Path, names: tuple[str, ...], words: str) -> None:
+    put_own(tmp_path, {name: list(noise(3)) for name in names})
+    with pytest.raises(DataError, match=words):
+        load_faces(tmp_path)
+
+
+def test_columns_of_tables_are_no_names_of_classes() -> None:
+    """A class of such a name would overwrite the column in the rows of predictions."""
+    columns = {*Prediction("", 0, 0).to_rows()[0], *recording.columns(()), "uncertain"}
+    assert columns <= RESERVED
+
+
+@pytest.mark.parametrize("text", ["calm\n", "", "calm\ncalm \n", b"\xff\xfe\x00"])
+def test_a_list_that_is_none(tmp_path: Path, text: str | bytes) -> None:
+    put_own(tmp_path, {"calm": list(noise(3)), "tense": list(noise(3, 1))})
+    (tmp_path / "classes.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=r"classes\.txt"):
+        load_faces(tmp_path)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.text(min_size=1, max_size=70), max_size=5))
+def test_any_names_are_taken_whole_or_refused(names: list[str]) -> None:
+    try:
+        classes = Classes(tuple(names), Path("here"))
+    except DataError:
+        return
+    assert [classes.index(name) for name in classes.names] == list(range(len(names)))
+    assert len({class_key(name) for name in names}) == len(names) > 1
+
+
+def test_splits_are_made_where_a_folder_has_none(tmp_path: Path) -> None:
+    own = {name: list(noise(40, seed)) for seed, name in enumerate(("calm", "talking"))}
+    own["calm"] += own["calm"][:5]
+    put_own(tmp_path / "one", own)
+    faces = load_faces(tmp_path / "one")
+    for label in range(2):
+        usage = faces.usage[faces.emotion == label]
+        counts = {str(split): int((usage == place).sum()) for place, split in enumerate(USAGES)}
+        assert counts["PublicTest"] == counts["PrivateTest"] == round(SHARE * len(usage))
+    assert "made PublicTest (15% of each class) and PrivateTest" in faces.notes[0]
+    training = faces.select("Training")
+    assert faces.select("test").clean(training).all()
+    for place, (name, pictures) in enumerate(own.items()):  # other names in another order
+        for number, picture in enumerate(reversed(pictures)):
+            put_picture(tmp_path / "two" / name / f"{place}-{number:03}.png", picture)
+    other = load_faces(tmp_path / "two")
+    split_of = [dict(zip(map(bytes, one.images), one.usage, strict=True)) for one in (faces, other)]
+    assert split_of[0] == split_of[1]
+
+
+def test_emotions_without_splits_are_divided_too_and_named_splits_are_kept(tmp_path: Path) -> None:
+    put_own(tmp_path / "flat", {"happy": list(noise(20)), "sad": list(noise(20, 1))})
+    assert load_faces(tmp_path / "flat").splits() == {"Training": 28, "PublicTest": 6, "PrivateTest": 6}
+    assert load_faces(tmp_path / "flat").labels == LABELS
+    assert load_faces(tmp_path / "flat", divide=False).splits() == {"Training": 40}
+    put_own(tmp_path / "named" / "train", {"happy": list(noise(20)), "sad": list(noise(20, 1))})
+    assert load_faces(tmp_path / "named").splits() == {"Training": 40}
+
+
+def test_only_what_is_missing_is_made(tmp_path: Path) -> None:
+    for seed, split in enumerate(("train", "test")):
+        put_own(tmp_path / split, {"calm": list(noise(20, seed)), "tense": list(noise(20, seed + 9))})
+    faces = load_faces(tmp_path)
+    assert faces.splits() == {"Training": 34, "PublicTest": 6, "PrivateTest": 40}
+    put_own(tmp_path / "val", {"calm": list(noise(4, 5)), "tense": list(noise(4, 6))})
+    assert load_faces(tmp_path).splits() == {"Training": 40, "PublicTest": 8, "PrivateTest": 40}
+
+
+def test_near_duplicates_stay_on_one_side() -> None:
+    """A crop that is moved by two pixels is the same person in the same moment."""
+    drawn = np.concatenate([np.asarray(images) for images in draw_own(("a", "b"), 20).values()])
+    moved = np.roll(drawn, 2, axis=2)
+    faces = Faces(np.concatenate([drawn, moved]), np.tile(np.arange(40) // 20, 2), np.zeros(80, np.uint8),
+                  np.arange(80), name="pairs", labels=("a", "b"))  # fmt: skip
+    found = divided(faces)
+    near = find_copies(faces.images).near
+    assert all(len(set(found.usage[near == group])) == 1 for group in np.unique(near))
+    assert "near duplicates kept on one side" in found.notes[0]
+
+
+def test_frames_of_a_film_are_divided_all_the_same_but_it_is_said() -> None:
+    base = np.asarray(draw_own(("a",), 1)["a"][0], np.int16)
+    images = np.stack([np.clip(base + number, 0, 255) for number in range(-20, 20)]).astype(np.uint8)
+    faces = Faces(images, np.arange(40) % 2, np.zeros(40, np.uint8), np.arange(40), labels=("a", "b"))
+    found = divided(faces)
+    assert set(found.splits()) == {"Training", "PublicTest", "PrivateTest"}
+    assert "figures will flatter" in found.notes[0]
+
+
+@settings(max_examples=40)
+@given(st.integers(6, 60), st.integers(2, 5), st.integers(0, 3))
+def test_every_class_is_in_every_split(n: int, classes: int, seed: int) -> None:
+    faces = own_faces(n, classes, seed)
+    if min(faces.label_counts().values()) < 3:
+        with pytest.raises(DataError, match="different pictures, and splits are to be made"):
+            divided(faces)
+        return
+    found = divided(faces, seed=seed)
+    for split in found.splits():
+        assert set(found.select(split).emotion) == set(range(classes))
+    assert len(found.splits()) == 3
+
+
+def test_asking_for_splits(tmp_path: Path) -> None:
+    faces = own_faces(60, 3)
+    found = split_faces(faces, 0.2, 0.1, seed=4)
+    assert found.splits() == {"Training": 42, "PublicTest": 12, "PrivateTest": 6}
+    other = split_faces(faces, 0.2, 0.1, seed=5)
+    assert other.splits() == found.splits()
+    assert (other.usage != found.usage).any()
+    with pytest.raises(DataError, match="all splits already"):
+        split_faces(found)
+    assert split_faces(found, again=True).usage.tolist() == divided(faces).usage.tolist()
+    with pytest.raises(DataError, match="leave nothing"):
+        split_faces(faces, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("layout", ["folder", "parquet"])
+def test_layouts_keep_classes_their_order_and_splits(tmp_path: Path, layout: str) -> None:
+    faces = divided(own_faces(30, 3))
+    labels = ("Sad", "a b/c" if layout == "parquet" else "a b", "Ähm")
+    faces = Faces(faces.images, faces.emotion, faces.usage, faces.row, name="x", labels=labels)
+    again = load_faces(convert_faces(faces, tmp_path / f"x.{layout}", layout))
+    assert again.labels == labels
+    assert again.splits() == faces.splits()
+    order = [[bytes(image) for image in one.images] for one in (faces, again)]
+    assert sorted(zip(order[0], faces.emotion, faces.usage, strict=True)) == sorted(
+        zip(order[1], again.emotion, again.usage, strict=True)
+    )
+
+
+@pytest.mark.parametrize("layout", ["csv", "old-csv"])
+def test_tables_have_no_room_for_other_classes(tmp_path: Path, layout: str) -> None:
+    with pytest.raises(DataError, match="room for the seven emotions only, not for class 0, class 1"):
+        convert_faces(own_faces(6, 2), tmp_path / "x.csv", layout)
+
+
+def test_the_names_of_classes_count_in_the_fingerprint() -> None:
+    faces = own_faces(6, 2)
+    other = Faces(faces.images, faces.emotion, faces.usage, faces.row, labels=("class 0", "another"))
+    assert faces.fingerprint != other.fingerprint
+    assert Usage.TRAINING in faces.splits()
