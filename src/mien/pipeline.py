@@ -6,6 +6,8 @@ It stands beside the folders because it joins training to evaluation, and a fold
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -64,15 +66,27 @@ def run_recipe(
     plots.save(plots.label_distributions(counts[0], counts[1], names, title), run.out / "labels.png")
     for part in (validation, test):
         part.write(run.out)
-    result = _result(recipe, run.seed, command, run.rows, validation, test)
+    result = result_of(recipe, run.seed, command, run.rows, validation, test)
     with atomic(run.out / "result.json") as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n")
     return Outcome(run.out, run.bundle, validation, test, result)
 
 
-def _result(
-    recipe: Recipe, seed: int, command: str | None, rows: list[dict[str, Any]], validation: Evaluation, test: Evaluation
+def command_line(recipe: str, changes: Sequence[str], seed: int) -> str:
+    """The command that trains the same model again, without this machine's paths."""
+    sets = " ".join(f"--set {shlex.quote(change)}" for change in changes)
+    return " ".join(f"mien train {recipe} --data D --out RUN {sets} --seed {seed}".split())
+
+
+def result_of(
+    recipe: Recipe,
+    seed: int,
+    command: str | None,
+    rows: list[dict[str, Any]],
+    validation: Evaluation,
+    test: Evaluation | None,
 ) -> dict[str, Any]:
+    """What ``result.json`` holds; ``test`` is None where the recipe's test split was not looked at."""
     best = max(rows, key=lambda row: row["val_accuracy"])
     return {
         "name": recipe.name,
@@ -88,7 +102,7 @@ def _result(
             for phase in recipe.phases
         },
         "validation": validation.to_dict(),
-        "test": test.to_dict(),
+        "test": test and test.to_dict(),
         "history": rows,
         **environment(),
     }
