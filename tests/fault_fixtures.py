@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 
 Disk = Callable[[str], Path]
+KILLS = int(os.environ.get("MIEN_KILLS", "4"))
+"""How many processes each test of SIGKILL kills; ``make reliability`` sets 20."""
+THOROUGH = KILLS >= 20
+"""Whether the slow cases run, too."""
 
 
 @contextmanager

@@ -51,14 +51,14 @@ def test_a_run_goes_on_though_its_files_are_from_the_future(
     """The clock was set back by a year between the kill and the resumption, and one file is older than the epoch."""
     recipe, out = tiny_recipe(), tmp_path / "run"
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(row: dict[str, object]) -> None:
         if row["epoch"] == 3:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(recipe, drawn, out, seed=1, device="cpu", on_epoch=kill)
     for number, path in enumerate(sorted(path for path in out.rglob("*") if path.is_file())):
         moment = -1000 if number == 0 else 4e9 - number
@@ -95,6 +95,5 @@ def test_files_hold_no_times(tiny_run: Run, tmp_path: Path, monkeypatch: pytest.
         now = time.time() + ahead
         with monkeypatch.context() as patch:
             patch.setattr(time, "time", lambda now=now: now)
-            data.append([export_model(tiny_run.out, tmp_path / f"{name}.onnx").path.read_bytes()])
-            data[-1].append(export_model(tiny_run.out, tmp_path / f"{name}.pt", "torchscript").path.read_bytes())
+            data.append(export_model(tiny_run.out, tmp_path / f"{name}.onnx").path.read_bytes())
     assert data[0] == data[1]

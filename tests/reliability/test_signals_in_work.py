@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,8 +15,9 @@ import pytest
 
 import mien.files as files
 from conftest import Ran, write_recipe
-from mien.model.bundle import load_bundle
-from mien.train import Run
+from fault_fixtures import THOROUGH
+from mien.train import Run, load_recipe, train
+from mien.train.module import Classifier
 
 Mien = Callable[..., Ran]
 SIGNALS = [(signal.SIGINT, 130, "error: interrupted\n"), (signal.SIGTERM, 143, "error: terminated\n")]
@@ -53,21 +53,48 @@ def test_a_signal_before_the_last_step_leaves_the_old_file(
     assert {one: signal.getsignal(one) for one in before} == before
 
 
-def started(*arguments: object) -> subprocess.Popen[str]:
-    """``mien ARGS`` in a process of its own, which hears Ctrl-C even where this one was started to ignore it."""
-    command = [sys.executable, "-m", "mien", *map(str, arguments)]
-    settings: dict[str, Any] = {"env": {**os.environ, "OMP_NUM_THREADS": "1"}, "text": True}
-    hear = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings, **hear)
-
-
 @pytest.mark.parametrize(("number", "code", "line"), SIGNALS)
 def test_training_ends_at_once_and_goes_on(
-    mien: Mien, tiny_run: Run, drawn_csv: Path, tmp_path: Path, number: signal.Signals, code: int, line: str
-) -> None:
+    mien: Mien, tiny_run: Run, drawn_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals, code: int, line: str,
+) -> None:  # fmt: skip
+    """The signal comes in the fourth step of the second epoch, from within."""
     recipe, out = write_recipe(tmp_path / "tiny.yaml"), tmp_path / "run"
     arguments = ["train", recipe, "--data", drawn_csv, "--out", out, "--seed", 1, "--device", "cpu"]
-    with started(*arguments) as process:
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    step, calls = Classifier.training_step, []
+
+    def interrupted(self: Classifier, batch: Any, batch_idx: int) -> Any:
+        calls.append(batch_idx)
+        if len(calls) == 8:
+            signal.raise_signal(number)
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "training_step", interrupted)
+        ran = mien(*arguments)
+    assert (ran.code, len(calls)) == (code, 8)
+    assert ran.err.splitlines(keepends=True)[-1] == line
+    assert ran.err.count("error: ") == 1
+    assert len((out / "history.csv").read_text().splitlines()) == 2
+    assert not [path for path in out.rglob(".*") if path.is_file()]
+    assert {one: signal.getsignal(one) for one in before} == before
+    again = train(load_recipe(recipe), drawn_csv, out, seed=1, device="cpu", resume=True)
+    assert tiny_run.bundle is not None
+    assert again.bundle is not None
+    assert all(np.array_equal(array, again.bundle.weights[name]) for name, array in tiny_run.bundle.weights.items())
+
+
+@pytest.mark.skipif(not THOROUGH, reason="a slow case, which make reliability runs")
+@pytest.mark.parametrize(("number", "code", "line"), SIGNALS)
+def test_training_in_a_process_of_its_own_ends_as_a_shell_expects(
+    drawn_csv: Path, tmp_path: Path, number: signal.Signals, code: int, line: str
+) -> None:
+    phases = [{"name": "all", "train": "all", "epochs": 400, "optimizer": {"name": "adam", "lr": 0.001}}]
+    recipe, out = write_recipe(tmp_path / "long.yaml", phases=phases), tmp_path / "run"
+    command = [sys.executable, "-m", "mien", "train", str(recipe), "--data", str(drawn_csv), "--out", str(out)]
+    hear = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **hear) as process:  # type: ignore[call-overload]
         while not (out / "history.csv").exists():
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
@@ -75,10 +102,5 @@ def test_training_ends_at_once_and_goes_on(
         _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert err.splitlines(keepends=True)[-1] == line
-    assert err.count("error: ") == 1
     assert "Traceback" not in err
     assert not [path for path in out.rglob(".*") if path.is_file()]
-    assert mien(*arguments, "--resume").code == 0
-    assert tiny_run.bundle is not None
-    found = load_bundle(out).weights
-    assert all(np.array_equal(array, found[name]) for name, array in tiny_run.bundle.weights.items())

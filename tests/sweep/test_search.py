@@ -22,6 +22,7 @@ from mien.sweep.book import Book, Task
 from mien.sweep.trial import Outcome, Setup, run_trial
 from mien.train import load_recipe
 from mien.train.space import load_space
+from nursery import KILL
 
 pytest.importorskip("optuna")
 Mien = Callable[..., Ran]
@@ -29,23 +30,6 @@ PHASES = [{"name": "all", "train": "all", "epochs": 2, "optimizer": {"name": "ad
 SPACE = """
 phases.0.optimizer.lr: {kind: loguniform, low: 1.0e-4, high: 1.0e-2}
 batch_size: {kind: choice, values: [32, 64]}
-"""
-KILL = """
-import os, signal, sys
-from mien.cli import main
-from mien.train.module import Classifier
-
-step, left = Classifier.training_step, int(sys.argv.pop(1))
-
-def killed_in_time(self, batch, batch_idx):
-    global left
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, batch, batch_idx)
-
-Classifier.training_step = killed_in_time
-main()
 """
 
 
@@ -145,7 +129,9 @@ def test_a_killed_search_goes_on_as_the_undisturbed_one(
 ) -> None:
     """Killed in the second epoch of the second trial: the first stays, the second goes on where it stood."""
     out, steps = tmp_path / "out", {32: 4, 64: 2}
-    first, second = (steps[row["values"]["batch_size"]] for row in sorted(whole[1]["trials"], key=lambda r: r["trial"])[:2])
+    first, second = (
+        steps[row["values"]["batch_size"]] for row in sorted(whole[1]["trials"], key=lambda r: r["trial"])[:2]
+    )
     arguments = ["sweep", recipe, "--space", space, "--data", drawn_csv, "--out", out, "--trials", 3, "--seed", 5]
     arguments += ["--device", "cpu"]
     command = [sys.executable, "-c", KILL, 2 * first + second + 1, *arguments]
@@ -201,9 +187,7 @@ def test_a_damaged_book_is_one_clear_error(recipe: Path, space: Path, drawn: Fac
     assert "\n" not in str(caught.value)
 
 
-def test_a_trial_that_diverges_is_told_and_the_others_go_on(
-    recipe: Path, drawn: Faces, tmp_path: Path
-) -> None:
+def test_a_trial_that_diverges_is_told_and_the_others_go_on(recipe: Path, drawn: Faces, tmp_path: Path) -> None:
     space = tmp_path / "space.yaml"
     space.write_text("phases.0.optimizer.lr: {kind: choice, values: [1.0e+38, 0.001]}")
     changes = ["phases.0.optimizer.name=sgd", "phases.0.epochs=1"]
@@ -318,17 +302,17 @@ def test_a_kill_between_the_two_steps_of_queueing_again_makes_no_second_copy(
 ) -> None:
     lost = given(book().next(1, 1))
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def tell(*_: object, **__: object) -> None:
-        raise Killed
+        raise KilledError
 
     with monkeypatch.context() as patch:
         import optuna
 
         patch.setattr(optuna.Study, "tell", tell)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             book()
     one = book()
     again = given(one.next(1, 1))
@@ -360,7 +344,7 @@ def test_a_dead_process_is_one_clear_error(recipe: Path, drawn: Faces, tmp_path:
         crew.give(Task(None, {}, tmp_path / "out"))  # type: ignore[arg-type]
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
-        with pytest.raises(ParallelError, match="a process of this search has died. Run the same command with --resume"):
+        with pytest.raises(ParallelError, match=r"has died\. Run the same command with --resume"):
             crew.hear()
     finally:
         crew.dismiss()

@@ -22,25 +22,7 @@ from mien.errors import RecipeError
 from mien.evaluate import evaluate
 from mien.model.bundle import Bundle, load_bundle
 from mien.train import Recipe, Run, train
-
-KILL = """
-import os, signal, sys
-from mien.cli import main
-from mien.train.module import Classifier
-
-step, left = Classifier.training_step, int(sys.argv.pop(1))
-
-def killed_in_time(self, batch, batch_idx):
-    global left
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, batch, batch_idx)
-
-Classifier.training_step = killed_in_time
-main()
-"""
-"""Runs ``mien ARGS`` and kills itself in the training step of the given number, from 1."""
+from nursery import KILL
 
 
 def timeless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

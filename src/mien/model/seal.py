@@ -1,6 +1,7 @@
 """A checksum inside an ONNX file: a flipped bit in a weight would run, and answer wrongly, without a word.
 
-The file's metadata hold, under ``checksum``, the SHA-256 (hex) of the whole file as it is with zeros in the sum's place.
+The file's metadata hold, under ``checksum``, the SHA-256 (hex) of the whole file as it is with zeros in the sum's
+place.
 """
 
 from __future__ import annotations

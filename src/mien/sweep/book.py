@@ -58,9 +58,7 @@ class Book:
         RecipeError: where the folder holds another search, or one and ``resume`` is not given.
     """
 
-    def __init__(
-        self, out: Path, space: Space, identity: dict[str, Any], resume: bool, seed: int, epochs: int
-    ) -> None:
+    def __init__(self, out: Path, space: Space, identity: dict[str, Any], resume: bool, seed: int, epochs: int) -> None:
         self.optuna: Any = require("optuna", "sweep")
         self.optuna.logging.set_verbosity(self.optuna.logging.ERROR)
         self.out, self.seed = out, seed
@@ -103,21 +101,23 @@ class Book:
 
     def next(self, total: int, jobs: int) -> Task | None:
         """The next trial of a search of ``total``; None where all have been given out."""
-        waiting = self._trials("WAITING")
-        begun = [trial.number for trial in self._trials() if _AGAIN not in trial.user_attrs]
-        if not waiting and len(begun) >= total:
+        waiting, places = self._trials("WAITING"), self._places()
+        if not waiting and len(places) >= total:
             return None
-        origin = waiting[0].user_attrs[_AGAIN] if waiting else None
-        place = len(begun) if origin is None else begun.index(origin)
+        place = places[waiting[0].user_attrs[_AGAIN]] if waiting else len(places)
         self.study.sampler = self.optuna.samplers.TPESampler(seed=self.seed * 1_000_003 + place, constant_liar=jobs > 1)
         trial = self.study.ask(self.space)
-        number = trial.number if origin is None else origin
-        return Task(trial, dict(trial.params), self.out / "trials" / f"{number:04d}")
+        return Task(trial, dict(trial.params), self.out / "trials" / f"{place:04d}")
+
+    def _places(self) -> dict[int, int]:
+        """Optuna's numbers of trials, and ours: without the copies, so from 0 without a gap whatever was killed."""
+        originals = [trial.number for trial in self._trials() if _AGAIN not in trial.user_attrs]
+        return {number: place for place, number in enumerate(originals)}
 
     def report(self, task: Task, epoch: int, accuracy: float) -> bool:
         """Write down an epoch's validation accuracy; whether the trial is hopeless."""
         task.trial.report(accuracy, epoch)
-        return task.trial.should_prune()
+        return bool(task.trial.should_prune())
 
     def finish(self, task: Task, outcome: Outcome) -> None:
         """Write down how a trial ended."""
@@ -132,17 +132,19 @@ class Book:
 
     def table(self) -> list[dict[str, Any]]:
         """What came of each trial that has ended, the best first; killed ones whose copy was run are left out."""
-        rows = [_row(trial) for trial in self._trials("COMPLETE", "PRUNED", "FAIL")]
-        ended = [row for row in rows if row["state"] != "failed" or row["why"]]
-        return sorted(ended, key=lambda row: (-1.0 if row["accuracy"] is None else row["accuracy"]), reverse=True)
+        places = self._places()
+        ended = self._trials("COMPLETE", "PRUNED", "FAIL")
+        rows = [_row(trial, places[trial.user_attrs.get(_AGAIN, trial.number)]) for trial in ended]
+        told = [row for row in rows if row["state"] != "failed" or row["why"]]
+        return sorted(told, key=lambda row: -1.0 if row["accuracy"] is None else row["accuracy"], reverse=True)
 
 
-def _row(trial: FrozenTrial) -> dict[str, Any]:
+def _row(trial: FrozenTrial, place: int) -> dict[str, Any]:
     states = {"COMPLETE": "done", "PRUNED": "ended early", "FAIL": "failed"}
     attributes = trial.user_attrs
     reached = max(trial.intermediate_values.values(), default=None)
     return {
-        "trial": attributes.get(_AGAIN, trial.number),
+        "trial": place,
         "state": states[trial.state.name],
         "accuracy": trial.value if trial.state.name == "COMPLETE" else None,
         "best_epoch_accuracy": reached,
@@ -165,7 +167,7 @@ def _distribution(kinds: Any, one: Parameter) -> BaseDistribution:
 def _pruner(pruners: Any, name: str, epochs: int) -> BasePruner:
     """``median`` ends what is worse than the median of the earlier trials by the same epoch; see docs/sweep.md."""
     made: dict[str, Any] = {
-        "median": lambda: pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+        "median": lambda: pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2),
         "hyperband": lambda: pruners.HyperbandPruner(min_resource=1, max_resource=epochs),
         "none": pruners.NopPruner,
     }

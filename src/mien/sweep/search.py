@@ -77,7 +77,15 @@ def sweep(
     check_space(ranges, recipe, changes)
     faces, roles = _part(data if isinstance(data, Faces) else load_faces(data), settings, options.get("fold"))
     weights, seed = options.get("weights"), options.get("seed", 0)
-    setup = Setup(str(recipe), tuple(changes), roles, faces, seed, weights and str(weights), options.get("device", "auto"))
+    setup = Setup(
+        str(recipe),
+        tuple(changes),
+        roles,
+        faces,
+        seed,
+        str(weights) if weights else None,
+        options.get("device", "auto"),
+    )
     identity = _identity(setup, settings, ranges, options.get("prune", "median"))
     with locked(out / "lock") as free:
         if not free:

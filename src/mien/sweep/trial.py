@@ -67,7 +67,7 @@ class Outcome:
     figures: Mapping[str, Any] | None = None
 
 
-class Hopeless(Exception):
+class HopelessError(Exception):
     """The other trials were better by this epoch."""
 
 
@@ -90,7 +90,7 @@ def run_trial(setup: Setup, values: Mapping[str, Value], out: Path, report: Repo
             recipe, setup.faces, out, seed=setup.seed, resume=True, weights=setup.weights, device=setup.device,
             progress=False, on_epoch=told,
         )  # fmt: skip
-    except Hopeless:
+    except HopelessError:
         return Outcome(figures={"epochs": told.last})
     except DivergedError as error:
         return Outcome(why=str(error))
@@ -120,7 +120,7 @@ class _Told:
         """Tell of an epoch, and of those before it that nobody told of.
 
         Raises:
-            Hopeless: where the trial is to end.
+            HopelessError: where the trial is to end.
         """
         if row["epoch"] > self.last + 1:
             with self.history.open(newline="") as file:
@@ -128,7 +128,7 @@ class _Told:
                     self.report(int(before["epoch"]), float(before["val_accuracy"]))
         self.last = row["epoch"]
         if self.report(row["epoch"], row["val_accuracy"]):
-            raise Hopeless
+            raise HopelessError
 
     def all(self, rows: list[dict[str, Any]]) -> None:
         """Tell of what is still untold of a run that is over."""

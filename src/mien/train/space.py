@@ -1,9 +1,9 @@
 """The space of a search: which settings of a recipe vary, and over what. A YAML file, one setting a line::
 
-    phases.0.optimizer.lr: {kind: loguniform, low: 1.0e-4, high: 1.0e-2}
-    augment.rotation: {kind: uniform, low: 0, high: 20}
-    phases.0.epochs: {kind: int, low: 2, high: 6}
-    batch_size: {kind: choice, values: [32, 64, 128]}
+phases.0.optimizer.lr: {kind: loguniform, low: 1.0e-4, high: 1.0e-2}
+augment.rotation: {kind: uniform, low: 0, high: 20}
+phases.0.epochs: {kind: int, low: 2, high: 6}
+batch_size: {kind: choice, values: [32, 64, 128]}
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Int(_Range):
     """A whole number from ``low`` to ``high``, in steps of ``step``."""
 
     kind: Literal["int"]
-    low: int  # type: ignore[assignment]
-    high: int  # type: ignore[assignment]
+    low: int
+    high: int
     step: int = Field(default=1, ge=1)
 
 
