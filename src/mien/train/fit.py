@@ -33,7 +33,7 @@ from mien.model.networks import Network, build, set_trainable
 from mien.model.spec import Head, heads
 from mien.provenance import environment
 from mien.train.average import RunningAverage
-from mien.train.callbacks import History, KeepBest, PlateauDrop, Row, copy_weights, weights_finite
+from mien.train.callbacks import History, KeepBest, OwnSignals, PlateauDrop, Row, copy_weights, weights_finite
 from mien.train.checkpoints import Checkpoints, read_phase, write_phase
 from mien.train.distill import Teacher
 from mien.train.folder import alone, read_identity
@@ -257,7 +257,7 @@ def _trainer(run: Run, phase: Phase, name: str, callbacks: list[L.Callback]) -> 
         accelerator="gpu" if run.device == "cuda" else "cpu",
         precision="bf16-mixed" if run.device == "cuda" else "32-true",
         max_epochs=phase.epochs,
-        callbacks=[*callbacks, *bar, keep],
+        callbacks=[*callbacks, *bar, keep, OwnSignals()],
         logger=_logger(run, name),
         enable_progress_bar=False,
         enable_model_summary=False,
