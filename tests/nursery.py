@@ -23,25 +23,6 @@ from typing import Any
 
 Job = Callable[[Path], object]
 
-KILL = """
-import os, signal, sys
-from mien.cli import main
-from mien.train.module import Classifier
-
-step, left = Classifier.training_step, int(sys.argv.pop(1))
-
-def killed_in_time(self, batch, batch_idx):
-    global left
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, batch, batch_idx)
-
-Classifier.training_step = killed_in_time
-main()
-"""
-"""Runs ``mien ARGS`` and kills itself in the training step of the given number, from 1."""
-
 
 def train_job(recipe: str, data: str) -> Job:
     import torch

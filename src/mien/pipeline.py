@@ -6,8 +6,6 @@ It stands beside the folders because it joins training to evaluation, and a fold
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -70,12 +68,6 @@ def run_recipe(
     with atomic(run.out / "result.json") as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n")
     return Outcome(run.out, run.bundle, validation, test, result)
-
-
-def command_line(recipe: str, changes: Sequence[str], seed: int) -> str:
-    """The command that trains the same model again, without this machine's paths."""
-    sets = " ".join(f"--set {shlex.quote(change)}" for change in changes)
-    return " ".join(f"mien train {recipe} --data D --out RUN {sets} --seed {seed}".split())
 
 
 def result_of(

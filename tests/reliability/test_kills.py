@@ -13,14 +13,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import nursery
 from conftest import write_recipe
 from fault_fixtures import KILLS, THOROUGH, shown
+from killed import same_weights
 from mien.data import Faces, load_faces
-from mien.model.bundle import Bundle, load_bundle
+from mien.model.bundle import load_bundle
 from mien.model.script import run_script
 from mien.train import Run
 from mien.train.checkpoints import read_phase
@@ -47,10 +47,6 @@ def told(root: Path, job: str, *arguments: object) -> Iterator[tuple[Path, bool]
             process.kill()
 
 
-def same(one: Bundle, other: Bundle) -> bool:
-    return one.graph == other.graph and all(np.array_equal(w, other.weights[name]) for name, w in one.weights.items())
-
-
 def figures(history: bytes) -> list[list[str]]:
     """A history's cells without the last column, the seconds."""
     return [line.split(",")[:-1] for line in history.decode().splitlines()]
@@ -69,7 +65,7 @@ def test_training_goes_on_to_the_same_weights_and_figures(drawn_csv: Path, tmp_p
         for done in out.glob("checkpoints/*.safetensors"):
             assert done.name.startswith(".") or read_phase(done)[1]
         if "best.mien" in files:
-            assert same(load_bundle(out), load_bundle(whole))
+            assert same_weights(load_bundle(out), load_bundle(whole))
         if not killed:
             finished += 1
             assert figures(files["history.csv"]) == rows

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import mien.files as files
 from conftest import Ran, write_recipe
 from fault_fixtures import THOROUGH
+from killed import same_weights
 from mien.train import Run, load_recipe, train
 from mien.train.module import Classifier
 
@@ -80,9 +80,7 @@ def test_training_ends_at_once_and_goes_on(
     assert not [path for path in out.rglob(".*") if path.is_file()]
     assert {one: signal.getsignal(one) for one in before} == before
     again = train(load_recipe(recipe), drawn_csv, out, seed=1, device="cpu", resume=True)
-    assert tiny_run.bundle is not None
-    assert again.bundle is not None
-    assert all(np.array_equal(array, again.bundle.weights[name]) for name, array in tiny_run.bundle.weights.items())
+    assert same_weights(again.bundle, tiny_run.bundle)
 
 
 @pytest.mark.skipif(not THOROUGH, reason="a slow case, which make reliability runs")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from conftest import Ran, write_recipe
+from killed import KILL
 from mien.data import Faces
 from mien.errors import DataError, MienError, ParallelError, RecipeError
 from mien.model.bundle import load_bundle
@@ -22,7 +23,6 @@ from mien.sweep.book import Book, Task
 from mien.sweep.trial import Outcome, Setup, run_trial
 from mien.train import load_recipe
 from mien.train.space import load_space
-from nursery import KILL
 
 pytest.importorskip("optuna")
 Mien = Callable[..., Ran]

@@ -11,30 +11,16 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from conftest import Ran, tiny_recipe, write_recipe
+from killed import KILL, same_weights, timeless
 from mien.data import Faces
 from mien.errors import RecipeError
 from mien.evaluate import evaluate
-from mien.model.bundle import Bundle, load_bundle
+from mien.model.bundle import load_bundle
 from mien.train import Recipe, Run, train
-from nursery import KILL
-
-
-def timeless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The history without its wall times."""
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
-
-
-def same_weights(one: Bundle | None, other: Bundle | None) -> bool:
-    assert one is not None
-    assert other is not None
-    assert one.weights.keys() == other.weights.keys()
-    return all(np.array_equal(array, other.weights[name]) for name, array in one.weights.items())
 
 
 def test_a_run_killed_in_either_phase_ends_as_the_unbroken_one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,7 +57,7 @@ def train(
     from mien.errors import require
 
     require("lightning", "train")
-    from mien.pipeline import command_line, run_recipe
+    from mien.pipeline import run_recipe
     from mien.train import load_recipe
     from mien.train import train as train_only
     from mien.train.launch import Hosts, launch
@@ -79,12 +80,18 @@ def train(
         device=device,
         tensorboard=tensorboard,
         on_epoch=epoch_line,
-        command=command_line(recipe, changes or [], seed),
+        command=_command(recipe, changes or [], seed),
     )
     if as_json:
         print_json(outcome.result)
     else:
         print_outcome(outcome)
+
+
+def _command(recipe: str, changes: list[str], seed: int) -> str:
+    """The command that trains the same model again, without this machine's paths."""
+    sets = " ".join(f"--set {shlex.quote(change)}" for change in changes)
+    return " ".join(f"mien train {recipe} --data D --out RUN {sets} --seed {seed}".split())
 
 
 def print_outcome(outcome: Outcome) -> None:

@@ -13,7 +13,7 @@ from mien.data.faces import Faces
 from mien.errors import DivergedError, RecipeError
 from mien.evaluate import evaluate
 from mien.files import atomic
-from mien.pipeline import command_line, result_of
+from mien.pipeline import result_of
 from mien.train import Recipe, load_recipe, train
 from mien.train.space import Value, changes_for
 
@@ -101,7 +101,7 @@ def run_trial(setup: Setup, values: Mapping[str, Value], out: Path, report: Repo
     told.all(run.rows)
     assert run.bundle is not None
     judged = evaluate(run.bundle, setup.faces, recipe.data.validation)
-    command = None if setup.roles else command_line(setup.recipe, [*setup.changes, *changes_for(values)], setup.seed)
+    command = None if setup.roles else f"mien train recipe.yaml --data D --out RUN --seed {setup.seed}"
     result = result_of(recipe, setup.seed, command, run.rows, judged, None)
     with atomic(out / "result.json") as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n")
