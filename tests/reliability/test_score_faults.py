@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of ``mien score``: whole parts stay, and the next run ends with an undisturbed run's bytes."""
+"""SIGKILL at random moments of ``mien score``: whole parts stay, and the next run ends as an undisturbed one."""
 
 from __future__ import annotations
 
