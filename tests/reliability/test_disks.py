@@ -75,6 +75,14 @@ def test_on_a_read_only_disk_a_command_ends_with_one_line(
     refused(mien(*command(out)), out, "Read-only file system")
 
 
+def test_a_file_in_the_way_is_said_in_one_line(mien: Mien, tiny_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    ran = mien("export", tiny_run.out, tmp_path / "file" / "x.onnx")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == f"error: {tmp_path / 'file' / 'x.onnx'}: File exists. Choose another place.\n"
+    assert (tmp_path / "file").read_text() == "old"
+
+
 def test_a_full_disk_leaves_the_old_file(mien: Mien, drawn_csv: Path, tiny_run: Run, disk: Disk) -> None:
     out = disk("size=4m")
     commands = {"x.csv": ["data", "convert", drawn_csv, "--to", "csv"], "x.onnx": ["export", tiny_run.out]}

@@ -89,7 +89,7 @@ _SPACE = "Free some space and run it again."
 _PLACE = "Choose another place, or mend its permissions."
 _MEND = {
     errno.ENOSPC: _SPACE, errno.EDQUOT: _SPACE, errno.EACCES: _PLACE, errno.EPERM: _PLACE, errno.EROFS: _PLACE,
-    errno.ENOTDIR: "Choose another place.",
+    errno.ENOTDIR: "Choose another place.", errno.EEXIST: "Choose another place.",
 }  # fmt: skip
 
 
