@@ -22,7 +22,7 @@ from mien.cli import serve as serve_commands
 from mien.cli import sweep as sweep_commands
 from mien.cli import train as train_commands
 from mien.cli import video as video_commands
-from mien.cli.console import error_line
+from mien.cli.console import error_line, in_a_group
 from mien.cli.signals import Terminated, terminable
 from mien.errors import MienError
 
@@ -75,7 +75,8 @@ def main() -> None:
         error_line("interrupted")
         sys.exit(130)
     except Terminated:
-        error_line("terminated")
+        if not in_a_group():  # else whoever started the group has ended it, and says why
+            error_line("terminated")
         sys.exit(143)
     except BrokenPipeError:
         sys.stderr.close()
