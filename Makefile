@@ -6,7 +6,7 @@ OUT ?= demo
 SHARED ?= ../shared
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench setup clean
+.PHONY: demo test lint format bench reliability setup clean
 
 setup: $(VENV)/.ready
 
@@ -44,6 +44,9 @@ bench: setup  ## speed against peers, into results/; needs FER2013 in $$(SHARED)
 	$(BIN)/python benchmarks/browser_page.py
 	$(BIN)/python benchmarks/video.py --json results/video.json
 	$(BIN)/python benchmarks/serve.py --json results/serve.json
+
+reliability: setup  ## every test of the fault table (docs/reliability.md), into results/; as root, about 10 minutes
+	$(BIN)/python benchmarks/reliability.py --json results/reliability.json
 
 clean:
 	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,7 +22,7 @@ from mien.data.writers import convert_faces
 if TYPE_CHECKING:
     from mien.train import Recipe, Run
 
-pytest_plugins = ["serving_fixtures"]
+pytest_plugins = ["serving_fixtures", "fault_fixtures"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -27,7 +27,7 @@ from mien.model.graph import OPSET
 from mien.model.preprocess import prepare
 from mien.model.quantize import SCHEME, quantized
 from mien.model.session import Session
-from mien.model.standalone import annotate, onnx_model
+from mien.model.standalone import annotate, onnx_model, serialized
 from mien.provenance import environment
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _writer(bundle: Bundle, target: Target, faces: Faces | None) -> Writer:
 
     def write(path: Path, notes: dict[str, str]) -> None:
         annotate(model, notes)
-        path.write_bytes(model.SerializeToString(deterministic=True))
+        path.write_bytes(serialized(model))
 
     return write
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
+"""What a file system without locks answers."""
 
 
 @contextmanager
@@ -14,20 +19,68 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``, with the same suffix, that takes its name when the block ends well.
 
     The folder is made where it is missing. Where the block raises, the temporary file goes and ``path`` stays as it
-    was.
+    was. A killed process leaves the temporary file behind, hidden, as :func:`leftovers` finds it.
+
+    Raises:
+        OSError: where the file cannot be written; its ``filename`` is ``path``.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    with _named_after(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        _keep_mode(path, temporary)
-        _flush(temporary)
-        temporary.replace(path)
+        with _named_after(path, temporary):
+            yield temporary
+            _keep_mode(path, temporary)
+            _flush(temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def leftovers(path: Path) -> list[Path]:
+    """The temporary files that killed writers of ``path`` left, and those of writers that are still at it."""
+    return list(path.parent.glob(f".{path.stem}-????????{path.suffix}"))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold a lock on the file ``path`` within the block; gives whether it was free.
+
+    The lock goes with the process, however that ends; the empty file stays. A file system without locks, and Windows,
+    give True to all who ask.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        yield _lock(file.fileno())
+
+
+def _lock(handle: int) -> bool:
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+@contextmanager
+def _named_after(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let an OSError tell the file that was asked for, where it tells the temporary one or none."""
+    try:
+        yield
+    except OSError as error:
+        if temporary is None or error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 @contextmanager

@@ -70,15 +70,21 @@ def run_recipe(
     plots.save(plots.label_distributions(counts[0], counts[1], names, title), run.out / "labels.png")
     for part in (validation, test):
         part.write(run.out)
-    result = _result(recipe, run.seed, command, run.rows, validation, test)
+    result = result_of(recipe, run.seed, command, run.rows, validation, test)
     with atomic(run.out / "result.json") as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n")
     return Outcome(run.out, run.bundle, validation, test, result)
 
 
-def _result(
-    recipe: Recipe, seed: int, command: str | None, rows: list[dict[str, Any]], validation: Evaluation, test: Evaluation
+def result_of(
+    recipe: Recipe,
+    seed: int,
+    command: str | None,
+    rows: list[dict[str, Any]],
+    validation: Evaluation,
+    test: Evaluation | None,
 ) -> dict[str, Any]:
+    """What ``result.json`` holds; ``test`` is None where the recipe's test split was not looked at."""
     best = max(rows, key=lambda row: row["val_accuracy"])
     return {
         "name": recipe.name,
@@ -94,7 +100,7 @@ def _result(
             for phase in recipe.phases
         },
         "validation": validation.to_dict(),
-        "test": test.to_dict(),
+        "test": test and test.to_dict(),
         "history": rows,
         **environment(),
     }

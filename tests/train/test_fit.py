@@ -40,7 +40,7 @@ def test_a_run_leaves_what_it_promises(tiny_run: Run, drawn: Faces) -> None:
     out = tiny_run.out
     assert {path.name for path in out.iterdir()} == {"recipe.yaml", "history.csv", "best.mien", "checkpoints"}
     assert {path.name for path in tiny_run.checkpoints.iterdir()} == {
-        "run.json", "1-head.ckpt", "1-head.safetensors", "2-all.ckpt", "2-all.safetensors"
+        "lock", "run.json", "1-head.ckpt", "1-head.safetensors", "2-all.ckpt", "2-all.safetensors"
     }  # fmt: skip
     assert load_recipe(out / "recipe.yaml") == tiny_run.recipe
     rows = history(out)

@@ -182,4 +182,4 @@ def test_checkpoints_are_written_beside_their_place(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such folder"))
     recipe = tiny_recipe(phases=[{"name": "a", "train": "head", "epochs": 1, "optimizer": {"name": "adam", "lr": 1}}])
     run = train(recipe, drawn, tmp_path / "run", device="cpu")
-    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["1-a.ckpt", "1-a.safetensors", "run.json"]
+    assert {path.name for path in run.checkpoints.iterdir()} == {"1-a.ckpt", "1-a.safetensors", "lock", "run.json"}

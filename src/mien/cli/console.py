@@ -19,6 +19,9 @@ from mien.errors import MienError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+_TOLD = "MIEN_TOLD"
+"""Names a file that the first process of a group to tell an error makes."""
+
 console = Console(highlight=False, soft_wrap=True)
 """Where results go (stdout)."""
 
@@ -28,11 +31,15 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def error_line(error: MienError | str) -> None:
     """Print an error as one line on stderr; of processes that train together only the first to meet one does."""
-    claim = os.environ.get("MIEN_TOLD")
-    if claim and not _claimed(claim):
+    if in_a_group() and not _claimed(os.environ[_TOLD]):
         return
     line = " ".join(str(error).split())
     stderr.print(f"error: {line}", style="red" if sys.stderr.isatty() else None, markup=False)
+
+
+def in_a_group() -> bool:
+    """Whether this is one of the processes that ``mien train`` started to train together."""
+    return bool(os.environ.get(_TOLD))
 
 
 def _claimed(path: str) -> bool:

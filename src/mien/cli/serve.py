@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mien.cli.console import stderr
+from mien.cli.signals import leave_sigterm
 
 
 def serve(
@@ -46,6 +47,7 @@ def serve(
     from mien.errors import require
 
     quiet_libraries()
+    leave_sigterm()
     for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         require(module, "serve")
     from mien.serve.run import Options

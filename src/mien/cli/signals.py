@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
 from types import FrameType
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is not known on Windows
+
+
+class Terminated(BaseException):
+    """SIGTERM has come."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Within the block SIGTERM raises :class:`Terminated`, so that temporary files go as the blocks around them end.
+
+    Whoever handles the signal already, or was started to ignore it, goes on with that.
+    """
+
+    def hear(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def leave_sigterm() -> None:
+    """Take back what :func:`terminable` did, for a command that ends in order by itself."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Stop:

@@ -183,7 +183,7 @@ def _recognise_folder(folder: Path) -> _Plan:
 
 def _tables_in(folder: Path) -> _Plan | None:
     """The richest table of a folder, as Kaggle's download holds several of the same faces."""
-    files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
+    files = {path.name.lower(): path for path in sorted(folder.iterdir()) if _is_whole(path, folder)}
     for name in _RICHEST_FIRST:
         if name in files:
             return _recognise_file(files[name])
@@ -200,10 +200,16 @@ def _is_table(path: Path) -> bool:
 
 
 def _arrays_in(folder: Path) -> _Plan | None:
-    shards = sorted(path for path in folder.rglob("*.parquet") if path.is_file())
+    shards = sorted(path for path in folder.rglob("*.parquet") if _is_whole(path, folder))
     if shards:
         return _parquet(folder, shards)
-    return _one_of(sorted(folder.glob("*.npz")), folder, "npz files")
+    arrays = sorted(path for path in folder.glob("*.npz") if _is_whole(path, folder))
+    return _one_of(arrays, folder, "npz files")
+
+
+def _is_whole(path: Path, folder: Path) -> bool:
+    """Whether this is a file that a killed writer did not leave half-done: those are hidden, or in a hidden folder."""
+    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _one_of(files: Sequence[Path], folder: Path, kind: str) -> _Plan | None:

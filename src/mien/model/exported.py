@@ -12,6 +12,7 @@ import onnxruntime
 
 from mien.errors import ModelError
 from mien.model.bundle import Bundle, Card, checked_card
+from mien.model.seal import broken
 from mien.model.session import open_graph
 
 CARD_KEYS = ("labels", "network", "preprocessing", "calibration", "provenance")
@@ -26,6 +27,8 @@ def load_exported(path: Path) -> Bundle:
         ModelError: where it is no ONNX file, is damaged, or was not exported by mien.
     """
     data = path.read_bytes()
+    if broken(data):
+        raise ModelError("a damaged file: its checksum does not fit", path, "Copy or export it again.")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from pathlib import Path
@@ -48,8 +49,9 @@ def traced(bundle: Bundle) -> Any:
 
 def save_script(bundle: Bundle, module: Any, path: Path, notes: dict[str, str]) -> None:
     """Write a traced bundle; its metadata and ``notes`` go into the extra file ``mien.json``."""
-    text = json.dumps(metadata(bundle) | notes)
-    torch.jit.save(module, str(path), _extra_files={NOTES: text})
+    text, buffer = json.dumps(metadata(bundle) | notes), io.BytesIO()
+    torch.jit.save(module, buffer, _extra_files={NOTES: text})  # torch's own error about a full disk is no OSError
+    path.write_bytes(buffer.getvalue())
 
 
 def run_script(path: Path, images: NDArray[np.uint8], batch: int = 256) -> list[NDArray[np.float32]]:

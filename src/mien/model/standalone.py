@@ -18,6 +18,7 @@ from mien.errors import require
 from mien.files import atomic
 from mien.model.bundle import Bundle
 from mien.model.graph import NORM_EPSILON, Weights, build_graph
+from mien.model.seal import BLANK, KEY, seal
 
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
@@ -29,8 +30,14 @@ def save_onnx(bundle: Bundle, path: str | Path) -> Path:
     """
     model = onnx_model(bundle)
     with atomic(path) as temporary:
-        temporary.write_bytes(model.SerializeToString(deterministic=True))
+        temporary.write_bytes(serialized(model))
     return Path(path)
+
+
+def serialized(model: Any) -> bytes:
+    """An ``onnx.ModelProto`` as a file's bytes, with a checksum; equal models give equal bytes."""
+    annotate(model, {KEY: BLANK})
+    return seal(model.SerializeToString(deterministic=True))
 
 
 def onnx_model(bundle: Bundle) -> Any:

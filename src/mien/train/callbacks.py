@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -134,6 +136,22 @@ class PlateauDrop(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the state of a checkpoint."""
         self.best, self.wait = state_dict["best"], state_dict["wait"]
+
+
+class OwnSignals(L.Callback):
+    """Keeps the caller's answer to SIGTERM while Lightning trains.
+
+    Lightning's own is an exchange between the processes, in the midst of whatever exchange they are at: some wait for
+    each other then until they are killed.
+    """
+
+    def __init__(self) -> None:
+        self.before = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Take Lightning's handler back; only a main thread has any."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.before)
 
 
 def weights_finite(weights: dict[str, Tensor]) -> bool:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import lightning as L
-import safetensors
-import safetensors.torch
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -33,10 +32,20 @@ from mien.model.mobilenet import Pooling
 from mien.model.networks import Network, build, set_trainable
 from mien.provenance import environment
 from mien.train.average import RunningAverage
-from mien.train.callbacks import History, KeepBest, PlateauDrop, Row, copy_weights, weights_finite, write_history
-from mien.train.checkpoints import Checkpoints
+from mien.train.callbacks import (
+    History,
+    KeepBest,
+    OwnSignals,
+    PlateauDrop,
+    Row,
+    copy_weights,
+    weights_finite,
+    write_history,
+)
+from mien.train.checkpoints import Checkpoints, read_phase, write_phase
 from mien.train.distill import Teacher
 from mien.train.feed import DataSet, Draws, Feed, ordered, split_of, training_of
+from mien.train.folder import alone, read_identity
 from mien.train.memory import keep_freed_memory
 from mien.train.module import Classifier, Loss, weights_of_counts
 from mien.train.parallel import World, in_contact
@@ -117,7 +126,9 @@ def train(
         options: see :class:`TrainOptions`.
 
     Raises:
-        MienError: for data, recipes or weights that do not fit, and where training diverges.
+        MienError: for data, recipes or weights that do not fit, where training diverges, and where another process
+            trains into the folder.
+        OSError: where the folder cannot be written.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     faces = data if isinstance(data, Faces | Shards) else load_faces(data)
@@ -127,17 +138,18 @@ def train(
     run.recipe = recipe = ordered(recipe, faces, run.world)
     training, validation = training_of(faces, recipe), split_of(faces, recipe.data.validation, recipe)
     run.started = started_from(start)
-    _open(run, faces, options.get("resume", False))
-    network = _first_network(run, options.get("weights"))
-    if start is not None:
-        take_over(network, start, faces.labels)
-    if run.device == "cpu":
-        keep_freed_memory()
-    with quiet_lightning():
-        for number, phase in enumerate(recipe.phases, start=1):
-            _run_phase(run, network, number, phase, training, validation, faces)
-    if run.world.first:
-        run.bundle = _save(run, network, faces, validation if recipe.calibrate else None)
+    with alone(run.out, run.checkpoints) if run.world.first else nullcontext():
+        _open(run, faces, options.get("resume", False))
+        network = _first_network(run, options.get("weights"))
+        if start is not None:
+            take_over(network, start, faces.labels)
+        if run.device == "cpu":
+            keep_freed_memory()
+        with quiet_lightning():
+            for number, phase in enumerate(recipe.phases, start=1):
+                _run_phase(run, network, number, phase, training, validation, faces)
+        if run.world.first:
+            run.bundle = _save(run, network, faces, validation if recipe.calibrate else None)
     return run
 
 
@@ -165,10 +177,7 @@ def _open(run: Run, faces: DataSet, resume: bool) -> None:
     identity["start"] = run.started
     note = run.checkpoints / "run.json"
     if resume and note.is_file():
-        try:
-            before = json.loads(note.read_text())
-        except ValueError as error:
-            raise RecipeError("a damaged note of the run's identity", note, "Name another --out.") from error
+        before = read_identity(note)
         changed = [name for name, value in identity.items() if before.get(name) != value]
         if changed:
             raise RecipeError(f"{' and '.join(changed)} differ from the run there", run.out, "Name another --out.")
@@ -209,7 +218,8 @@ def _run_phase(
     name = f"{number}-{phase.name}"
     done, checkpoint = run.checkpoints / f"{name}.safetensors", run.checkpoints / f"{name}.ckpt"
     if done.is_file():
-        _load_done(run, network, done)
+        weights, run.rows[:] = read_phase(done)
+        network.load_state_dict(weights)
         return
     set_trainable(network, phase.train)
     history = History(phase, run.rows)
@@ -230,18 +240,7 @@ def _run_phase(
     network.load_state_dict(best.weights)
     if not run.world.first:
         return
-    with atomic(done) as temporary:
-        tensors = {key: tensor.contiguous() for key, tensor in best.weights.items()}
-        safetensors.torch.save_file(tensors, temporary, {"rows": json.dumps(run.rows)})
-
-
-def _load_done(run: Run, network: Network, done: Path) -> None:
-    try:
-        with safetensors.safe_open(done, "pt") as file:
-            run.rows[:] = json.loads(file.metadata()["rows"])
-        network.load_state_dict(safetensors.torch.load_file(done))
-    except safetensors.SafetensorError as error:
-        raise RecipeError(f"a damaged checkpoint ({error})", done, "Delete it and resume once more.") from error
+    write_phase(done, best.weights, run.rows)
 
 
 def _loss(recipe: Recipe, phase: Phase, training: Faces | ShardSplit) -> Loss:
@@ -269,7 +268,7 @@ def _trainer(run: Run, phase: Phase, name: str, callbacks: list[L.Callback]) -> 
         accelerator="gpu" if run.device == "cuda" else "cpu",
         precision="bf16-mixed" if run.device == "cuda" else "32-true",
         max_epochs=phase.epochs,
-        callbacks=[*callbacks, *bar, keep],
+        callbacks=[*callbacks, *bar, keep, OwnSignals()],
         logger=_logger(run, name),
         enable_progress_bar=False,
         enable_model_summary=False,

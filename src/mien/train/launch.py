@@ -79,23 +79,29 @@ def launch(command: Sequence[str], hosts: Hosts) -> int:
 
     Raises:
         ParallelError: where a process was killed, or the hosts did not find each other.
-        KeyboardInterrupt: after Ctrl-C, once all processes have ended.
+        SystemExit: after Ctrl-C or another signal, once all processes have ended; where none of them has told of it,
+            what the caller's own handler of the signal raises, such as KeyboardInterrupt.
     """
+    os.environ.setdefault("LOGLEVEL", "CRITICAL")  # read as the agent's modules are imported
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with tempfile.TemporaryDirectory() as folder:
-        os.environ[CLAIM] = str(Path(folder) / "told")
+        told = Path(folder) / "told"
+        os.environ[CLAIM] = str(told)
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // hosts.devices)))
         try:
             elastic_launch(_config(hosts), sys.executable)(*command)
         except ChildFailedError as error:
             return _first_failure(error)
         except SignalException as error:
-            if error.sigval == signal.SIGINT:
-                raise KeyboardInterrupt from error
+            for number, handler in before.items():  # the agent leaves its own in place
+                signal.signal(number, handler)
+            if error.sigval in before and not told.exists():
+                signal.raise_signal(error.sigval)
             raise SystemExit(128 + error.sigval) from error
         except (RuntimeError, ConnectionError, TimeoutError) as error:
             raise ParallelError(f"the hosts did not find each other ({type(error).__name__})", hosts.master) from error

@@ -1,0 +1,92 @@
+"""``mien sweep``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mien.cli.console import console, print_json, print_table, stderr
+from mien.cli.data import load
+from mien.cli.train import AsJson, Changes, Data
+
+SHOWN = 20
+"""How many trials the table has at most."""
+
+
+def sweep(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a YAML file.")],
+    space: Annotated[Path, typer.Option("--space", metavar="FILE", help="What varies over what, in YAML.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The search's folder.")],
+    data: Data = None,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="How many in all.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the values, and of each training.")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Trials side by side.")] = 1,
+    changes: Changes = None,
+    fold: Annotated[
+        str | None, typer.Option("--fold", metavar="K/N", help="Judge on a part of Training; else on PublicTest.")
+    ] = None,
+    prune: Annotated[str, typer.Option("--prune", help="End hopeless trials: median, hyperband or none.")] = "median",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --out.")] = False,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="A local file of the ImageNet weights.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Search a recipe's settings for the best accuracy on PublicTest, or on a fold of Training; never on PrivateTest.
+
+    FILE has a setting a line: phases.0.optimizer.lr: {kind: loguniform, low: 1.0e-4, high: 1.0e-2}. Kinds: uniform,
+    loguniform, int (with step) and choice (with values).
+    """
+    from mien.errors import require
+
+    require("lightning", "train")
+    require("optuna", "sweep")
+    from mien.sweep import sweep as search
+
+    found = search(
+        recipe, space, load(data), out, trials=trials, seed=seed, jobs=jobs, changes=changes or [], fold=fold,
+        prune=prune, resume=resume, weights=weights, device=device, on_trial=_trial_line,
+    )  # fmt: skip
+    if as_json:
+        print_json(found)
+        return
+    print_sweep(found)
+    console.print(f"best {out / 'best.yaml'}: {' '.join(found['best']['changes'])}", markup=False)
+    console.print(f"train and judge it: mien train {out / 'best.yaml'} --data D --out RUN", markup=False)
+
+
+def _trial_line(row: dict[str, Any]) -> None:
+    """Print how a trial ended as one line on stderr."""
+    values = "  ".join(f"{name}={_cell(value)}" for name, value in row["values"].items())
+    stderr.print(f"trial {row['trial']:>4}  {row['state']:<11}  {_percent(row['accuracy'])}  {values}", markup=False)
+
+
+def print_sweep(found: dict[str, Any]) -> None:
+    """Print the best trials of a search, and how many there were."""
+    names = list(found["space"])
+    rows = [
+        [
+            str(row["trial"]),
+            row["state"],
+            _percent(row["accuracy"]),
+            _percent(row["best_epoch_accuracy"]),
+            str(row["epochs"] or "-"),
+            *(_cell(row["values"].get(name)) for name in names),
+        ]
+        for row in found["trials"][:SHOWN]
+    ]
+    title = f"{found['recipe']} on {found['data']['name']}, judged on {found['judged_on']}"
+    print_table(title, ["trial", "state", "accuracy", "best epoch", "epochs", *names], rows, text=2)
+    if len(found["trials"]) > SHOWN:
+        console.print(f"and {len(found['trials']) - SHOWN:,} more in sweep.json")
+
+
+def _percent(value: float | None) -> str:
+    return f"{'-':>6}" if value is None else f"{value:6.2%}"
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
