@@ -6,7 +6,7 @@ OUT ?= demo
 SHARED ?= ../shared
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench setup clean
+.PHONY: demo test lint format bench docs setup clean
 
 setup: $(VENV)/.ready
 
@@ -44,6 +44,10 @@ bench: setup  ## speed against peers, into results/; needs FER2013 in $$(SHARED)
 	$(BIN)/python benchmarks/browser_page.py
 	$(BIN)/python benchmarks/video.py --json results/video.json
 	$(BIN)/python benchmarks/serve.py --json results/serve.json
+
+docs: setup  ## the documentation site, into build/site; open build/site/index.html
+	$(BIN)/python benchmarks/docs_tables.py --check
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
