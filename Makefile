@@ -47,7 +47,7 @@ bench: setup  ## speed against peers, into results/; needs FER2013 in $$(SHARED)
 
 docs: setup  ## the documentation site, into build/site; open build/site/index.html
 	$(BIN)/python benchmarks/docs_tables.py --check
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -30,11 +30,13 @@ PAGE = ROOT / "docs" / "commands.md"
 sys.path.insert(0, str(ROOT / "tests"))
 HEAD = """# Every command
 
-Made by `python benchmarks/commands_page.py --run`: the outputs are what the commands printed, one after the other in one folder, on drawn faces,
-`photo.jpg` (matplotlib's sample photo) and `clip.mp4` (ten frames of it). A test runs them again.
+Made by `python benchmarks/commands_page.py --run`: the outputs are what the commands printed, one after the other in
+one folder, on drawn faces, `photo.jpg` (matplotlib's sample photo) and `clip.mp4` (ten frames of it). A test runs them
+again.
 
-Where a command takes a data set, it takes a file or folder in any layout; without one, `MIEN_DATA` names it. `--json` prints one JSON document. A refusal
-is one line that says what is wrong, where, and how to mend it, with exit code 2. Ctrl-C ends with 130 and leaves whole files.
+Where a command takes a data set, it takes a file or folder in any layout; without one, `MIEN_DATA` names it. `--json`
+prints one JSON document. A refusal is one line that says what is wrong, where, and how to mend it, with exit code 2.
+Ctrl-C ends with 130 and leaves whole files.
 """
 SESSIONS = {
     "data toy": ["mien data toy drawn --n 700"],

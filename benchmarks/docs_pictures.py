@@ -27,6 +27,8 @@ def shoot(page, name, out):
             page.resize(*measures)
             page.prefer(scheme)
             page.open(SITE / f"{name}.html")
+            page.run("localStorage.clear()")  # where the theme keeps the scheme of the first visit
+            page.open(SITE / f"{name}.html")
             page.shoot(out / f"{name.replace('/', '-')}-{size}-{scheme}.png")
             wider = page.run(WIDER)
             if wider > 0:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS, DOCS = ROOT / "results", ROOT / "docs"
 FILLED = ("start.md", "recipes.md", "data.md", "results.md")
 NEED = {
-    "load": "SHARED as in the Makefile, pandas",
+    "load": "pandas",
     "keras_epoch": "TensorFlow in an environment of its own",
     "time_to_accuracy": "TensorFlow in an environment of its own",
     "inference": "TensorFlow and fer in an environment of their own",
@@ -73,7 +73,9 @@ def recipes_table():
         score = percent(private(read(name))["accuracy"], 2) if known else "not measured"
         start = "ImageNet" if recipe.imagenet else "random"
         rows.append([f"`{name}`", network(recipe), start, phases, recipe.data.validation, score])
-    return table(["recipe", "network", "starts from", "what trains (epochs, optimizer)", "chosen on", "PrivateTest"], rows)
+    return table(
+        ["recipe", "network", "starts from", "what trains (epochs, optimizer)", "chosen on", "PrivateTest"], rows
+    )
 
 
 def data_table():

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 from mien.files import atomic
@@ -38,21 +39,27 @@ def script(texts):
 def follow(folder, texts):
     """Run them; gives the seconds of each, and what all of them printed."""
     subprocess.run(f"git archive HEAD | tar -x -C {folder}", shell=True, check=True, cwd=ROOT)
-    own = {"MIEN_CACHE": str(folder / "cache"), "PIP_CACHE_DIR": str(folder / "pip"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    own = {
+        "MIEN_CACHE": str(folder / "cache"),
+        "PIP_CACHE_DIR": str(folder / "pip"),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
     kept = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     kept |= {name: value for name, value in os.environ.items() if name.startswith(("HOME", "PIP_", "SSL"))}
     done = subprocess.run(["bash", "-c", script(texts)], cwd=folder, env=kept | own, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"the page cannot be followed: {done.stdout[-2000:]}\n{done.stderr[-4000:]}")
     times = [float(line.split()[1]) for line in done.stderr.splitlines() if line.startswith(MARK)]
-    return [round(after - before, 1) for before, after in zip(times, times[1:], strict=False)], done.stdout
+    return [round(after - before, 1) for before, after in pairwise(times)], done.stdout
 
 
 def measure(folder):
     texts = steps()
     seconds, printed = follow(folder, texts)
     python = folder / "try-mien" / "bin" / "python"
-    listed = subprocess.run([python, "-m", "pip", "list", "--format", "json"], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        [python, "-m", "pip", "list", "--format", "json"], capture_output=True, text=True, check=True
+    )
     result = json.loads((folder / "runs" / "first" / "result.json").read_text())
     table = (folder / "happy.csv").read_text().splitlines()
     sizes = (path.lstat().st_size for path in (folder / "try-mien").rglob("*") if path.is_file())

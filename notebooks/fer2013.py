@@ -1,3 +1,6 @@
+# The source of fer2013.ipynb; make.py makes that. What stands above the first cell stays here.
+# ruff: noqa: B018, D100, D103, T201, E501
+
 # %% [markdown]
 # # Facial expressions, from FER2013 to a model that says how far to trust it
 #
@@ -116,7 +119,9 @@ known["leaked"]
 
 # %%
 network = summarize_network("article")
-print(f"{network['parameters']:,} parameters as Keras counts them, {network['multiply_adds'] / 1e6:.1f} million multiply-adds a face")
+print(
+    f"{network['parameters']:,} parameters as Keras counts them, {network['multiply_adds'] / 1e6:.1f} million multiply-adds a face"
+)
 pd.DataFrame(network["layers"])[["name", "kind", "output", "parameters"]]
 
 # %% [markdown]
@@ -135,7 +140,9 @@ fewer = faces.take(np.sort(np.concatenate([kept, np.flatnonzero(faces.usage != 0
 
 def told(row: dict) -> None:
     """Print an epoch."""
-    print(f"{row['phase']:<5} epoch {row['epoch']}  train {row['train_accuracy']:.1%}  validation {row['val_accuracy']:.1%}")
+    print(
+        f"{row['phase']:<5} epoch {row['epoch']}  train {row['train_accuracy']:.1%}  validation {row['val_accuracy']:.1%}"
+    )
 
 
 live = mien.train(recipe, fewer, RUNS / "live", on_epoch=told, progress=False)
@@ -165,7 +172,12 @@ public = on_split(full, "PublicTest")
 
 def line(part: dict) -> list[str]:
     clean = part["clean"]["accuracy"] if part["clean"] else None
-    return [f"{part['accuracy']:.2%}", "-" if clean is None else f"{clean:.2%}", f"{part['macro_f1']:.3f}", f"{part['nll']:.4f}"]
+    return [
+        f"{part['accuracy']:.2%}",
+        "-" if clean is None else f"{clean:.2%}",
+        f"{part['macro_f1']:.3f}",
+        f"{part['nll']:.4f}",
+    ]
 
 
 pd.DataFrame(

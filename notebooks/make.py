@@ -58,6 +58,7 @@ def execute(notebook: NotebookNode) -> NotebookNode:
 
 
 def main() -> None:
+    """Make the notebook, and run it where that is asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--execute", action="store_true")
     notebook = build(SOURCE.read_text(encoding="utf-8"))

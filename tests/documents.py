@@ -1,4 +1,4 @@
-"""The commands and the Python of the README and of docs/, the pictures that they name, and what no test runs, and why."""
+"""The commands and the Python of the README and of docs/, the pictures that they name, and what no test runs."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ NOT_RUN = {
     "python3 -m venv try-mien": "benchmarks/five_minutes.py follows the page literally",
     ". try-mien/bin/activate": "benchmarks/five_minutes.py follows the page literally",
     "python -m venv fer && fer/bin/pip": "installs another program with TensorFlow",
-    'mien compare best --data fer2013.parquet --peer "fer=': "needs that program; tests/cli/test_compare_command.py has a peer",
+    'mien compare best --data fer2013.parquet --peer "fer=': "needs it; test_compare_command.py has a peer",
     "mien fetch-detector": "downloads; tests/predict/test_detectors.py fetches from a server of its own",
-    "mien train fast --data D --out RUN --devices": "many processes; tests/train/test_parallel.py and test_two_hosts.py",
+    "mien train fast --data D --out RUN --devices": "many processes; tests/train/test_parallel.py, test_two_hosts.py",
     "torchrun": "many processes; tests/train/test_parallel.py",
     "curl": "tests/serve/test_client.py runs them against a service",
     "mien serve": "tests/serve/test_serve_command.py starts, asks and stops it",

@@ -68,8 +68,10 @@ def _leads(site: Path, pages: dict[Path, Page], path: Path, address: str) -> boo
     parts = urlsplit(address)
     if parts.netloc or parts.scheme in ("mailto", "data", "javascript"):
         return True
-    target = path if not parts.path else (site if parts.path.startswith("/") else path.parent) / unquote(
-        parts.path.lstrip("/")
+    target = (
+        path
+        if not parts.path
+        else (site if parts.path.startswith("/") else path.parent) / unquote(parts.path.lstrip("/"))
     )
     target = target.resolve() / "index.html" if target.is_dir() else target.resolve()
     if not target.is_file() or not target.is_relative_to(site.resolve()):

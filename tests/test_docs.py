@@ -68,7 +68,8 @@ def world(tiny_run: Run, drawn: Faces, tmp_path_factory: pytest.TempPathFactory)
     """A folder with everything that the documents name."""
     folder = tmp_path_factory.mktemp("world")
     convert_faces(votes_of(draw_faces(400, seed=5)), folder / "fer2013.parquet", "parquet")
-    convert_faces(drawn, folder / "icml_face_data.csv", "csv")
+    for name in ("icml_face_data.csv", "drawn/icml_face_data.csv"):
+        convert_faces(drawn, folder / name, "csv")
     for name in ("article", "cnn-callbacks", "cnn-augment"):
         shutil.copytree(tiny_run.out, folder / "runs" / name)
     write_pictures(folder)
@@ -188,3 +189,10 @@ def test_a_wrong_command_or_output_would_be_found() -> None:
     assert not missing(command, ["a 12 b", "x", "│ c   │ 1,000 │"])
     assert missing(command, ["a 13 b", "│ c │ 1,000 │"]) == ["a   12 b", "│ c │ 1,000 │"]
     assert missing(command, ["│ c │ 1,000 │", "a 12 b"]) == ["│ c │ 1,000 │"]
+
+
+@pytest.mark.parametrize("script", ["docs_tables.py", "commands_page.py"])
+def test_pages_are_what_the_results_and_the_help_say(script: str) -> None:
+    command = [sys.executable, f"benchmarks/{script}", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
