@@ -90,9 +90,10 @@ def ran(command, folder):
         time.sleep(20)
         process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=900)
-    if process.returncode not in (0, 2):
+    if process.returncode not in (0, 2, -signal.SIGTERM):
         sys.exit(f"{command} ended with {process.returncode}: {err}")
-    return "\n".join(line.rstrip() for line in (err + out).splitlines() if line.strip())
+    lines = [line.rstrip() for line in (err + out).splitlines() if line.strip()]
+    return "\n".join([lines[0], "…"] if command.startswith("mien serve") else lines)
 
 
 def run_sessions():
