@@ -1,6 +1,6 @@
 """Make docs/commands.md: every command's --help, and what it prints on drawn faces.
 
-Usage: python benchmarks/commands_page.py [--run | --check]
+Usage: python benchmarks/commands_page.py [--run [--keep NAME ...] | --check]
 
 Without an option it makes the help anew and keeps what commands printed; with --run it runs them all again, in a
 temporary folder, which takes some minutes; with --check it only compares the help, and exits 1 where the page differs.
@@ -47,7 +47,7 @@ SESSIONS = {
     "data ferplus": ["mien data ferplus drawn"],
     "data fetch": ["mien data fetch kaggle"],
     "demo": ["mien demo"],
-    "train": ["mien train toy --data drawn --out runs/toy --set phases.0.epochs=6"],
+    "train": ["mien train toy --data drawn --out runs/toy --set batch_size=16 --set phases.0.epochs=8"],
     "summary": ["mien summary toy"],
     "evaluate": ["mien evaluate runs/toy --data drawn --split PrivateTest"],
     "compare": ["mien compare runs/toy best --data drawn --split PrivateTest"],
@@ -96,8 +96,8 @@ def ran(command, folder):
     return "\n".join([lines[0], "…"] if command.startswith("mien serve") else lines)
 
 
-def run_sessions():
-    """Every session's block, by name."""
+def run_sessions(keep):
+    """Every session's block, by name, but for those to be kept."""
     from documents import write_pictures
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -107,6 +107,7 @@ def run_sessions():
         return {
             name: "\n\n".join(f"$ {command}\n{ran(command, folder)}" for command in commands)
             for name, commands in SESSIONS.items()
+            if name not in keep
         }
 
 
@@ -130,8 +131,9 @@ def main():
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--run", action="store_true", help="run all commands again")
     which.add_argument("--check", action="store_true", help="write nothing; exit 1 where the help differs")
+    parser.add_argument("--keep", action="append", default=[], help="a command that --run leaves as it stands")
     options = parser.parse_args()
-    text = page(run_sessions() if options.run else kept_sessions())
+    text = page(kept_sessions() | (run_sessions(options.keep) if options.run else {}))
     if options.check:
         is_current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text
         sys.exit(None if is_current else "docs/commands.md is not what --help says: run benchmarks/commands_page.py")

@@ -29,12 +29,19 @@ NOT_RUN = {
     "python -m venv fer && fer/bin/pip": "installs another program with TensorFlow",
     'mien compare best --data fer2013.parquet --peer "fer=': "needs it; test_compare_command.py has a peer",
     "mien fetch-detector": "downloads; tests/predict/test_detectors.py fetches from a server of its own",
-    "mien train fast --data D --out RUN --devices": "many processes; tests/train/test_parallel.py, test_two_hosts.py",
-    "torchrun": "many processes; tests/train/test_parallel.py",
     "curl": "tests/serve/test_client.py runs them against a service",
     "mien serve": "tests/serve/test_serve_command.py starts, asks and stops it",
 }
 """The beginning of each command that is not run here, and why."""
+
+ELSEWHERE = {
+    "docs/finetune.md": "tests/test_own_classes.py",
+    "docs/hub.md": "tests/test_hub.py",
+    "docs/scale.md": "tests/train/test_parallel.py",
+    "docs/sweep.md": "tests/sweep",
+    "docs/score.md": "tests/cli/test_score_command.py",
+}
+"""Pages whose commands are run by tests of their own: long ones, or such as need a stand-in for another host."""
 
 PYTHON_NOT_RUN = {
     "deepface": "needs deepface and TensorFlow",
@@ -70,6 +77,11 @@ def pages() -> list[Path]:
 def blocks(page: Path, languages: tuple[str, ...]) -> list[str]:
     """What stands in the page's blocks of these languages."""
     return [body for language, body in FENCE.findall(page.read_text(encoding="utf-8")) if language in languages]
+
+
+def run_here() -> list[Path]:
+    """The pages whose commands no test of their own runs."""
+    return [page for page in pages() if str(page.relative_to(ROOT)) not in ELSEWHERE]
 
 
 def commands(page: Path) -> list[Command]:

@@ -22,13 +22,14 @@ from PIL import Image
 
 from conftest import Ran
 from documents import (
+    ELSEWHERE,
     NOT_RUN,
     PYTHON_NOT_RUN,
     ROOT,
     Command,
     blocks,
     commands,
-    pages,
+    run_here,
     votes_of,
     why_not,
     write_pictures,
@@ -89,7 +90,8 @@ def place(world: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypat
     folder = tmp_path / "place"
     shutil.copytree(world, folder)
     for text in blocks(request.param, ("yaml",)):
-        (folder / f"{re.findall('^name: (.*)', text, flags=re.M)[0]}.yaml").write_text(text)
+        named = re.search("^name: (.*)", text, flags=re.M)
+        (folder / f"{named[1] if named else 'space'}.yaml").write_text(text)
     monkeypatch.chdir(folder)
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "MIEN_DATA"):
         monkeypatch.delenv(name, raising=False)
@@ -140,7 +142,7 @@ def has_runnable(page: Path) -> bool:
 
 @pytest.mark.parametrize(
     ("place", "page"),
-    [pytest.param(page, page, id=page.stem) for page in pages() if has_runnable(page)],
+    [pytest.param(page, page, id=page.stem) for page in run_here() if has_runnable(page)],
     indirect=["place"],
 )
 def test_the_commands_of_a_page_run_and_print_what_it_says(place: Path, page: Path, mien: Mien) -> None:
@@ -157,7 +159,7 @@ def test_the_commands_of_a_page_run_and_print_what_it_says(place: Path, page: Pa
 
 @pytest.mark.parametrize(
     ("place", "page"),
-    [pytest.param(page, page, id=page.stem) for page in pages() if blocks(page, ("python",))],
+    [pytest.param(page, page, id=page.stem) for page in run_here() if blocks(page, ("python",))],
     indirect=["place"],
 )
 def test_the_python_of_a_page_runs(place: Path, page: Path) -> None:
@@ -177,10 +179,12 @@ def test_the_figures_of_fer2013_are_what_the_readme_says(text: str, shared: Path
 
 
 def test_the_lists_of_what_is_not_run_are_not_stale() -> None:
-    texts = [command.text for page in pages() for command in commands(page)]
-    python = [text for page in pages() for text in blocks(page, ("python",))]
+    texts = [command.text for page in run_here() for command in commands(page)]
+    python = [text for page in run_here() for text in blocks(page, ("python",))]
     for start in (*NOT_RUN, *OTHER_WORDS, *SAME):
         assert any(text.startswith(start) for text in texts), start
+    for name, test in ELSEWHERE.items():
+        assert (ROOT / test).exists() or not (ROOT / name).exists(), name
     for word in PYTHON_NOT_RUN:
         assert any(word in text for text in python), word
 
