@@ -6,7 +6,7 @@ OUT ?= demo
 SHARED ?= ../shared
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench reliability setup clean
+.PHONY: demo test lint format bench docs reliability setup clean
 
 setup: $(VENV)/.ready
 
@@ -47,6 +47,10 @@ bench: setup  ## speed against peers, into results/; needs FER2013 in $$(SHARED)
 
 reliability: setup  ## every test of the fault table (docs/reliability.md), into results/; as root, about 10 minutes
 	$(BIN)/python benchmarks/reliability.py --json results/reliability.json
+
+docs: setup  ## the documentation site, into build/site; open build/site/index.html
+	$(BIN)/python benchmarks/docs_tables.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,199 @@
+"""Put the figures of results/*.json into the pages of docs/, between their markers; with --check, only compare.
+
+Usage: python benchmarks/docs_tables.py [--check]
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+import readme_tables as readme
+
+from mien.files import atomic
+from mien.train import load_recipe, shipped_recipes
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS, DOCS = ROOT / "results", ROOT / "docs"
+FILLED = ("start.md", "recipes.md", "data.md", "results.md")
+NEED = {
+    "load": "pandas",
+    "keras_epoch": "TensorFlow in an environment of its own",
+    "time_to_accuracy": "TensorFlow in an environment of its own",
+    "inference": "TensorFlow and fer in an environment of their own",
+    "compare": "TensorFlow and fer in an environment of their own",
+    "detectors": "photos, the file of YuNet",
+    "framing": "photos, the file of YuNet",
+    "browser": "npm, Chromium",
+}
+"""What a command needs beside the data and `mien[dev]`."""
+COMMANDS = {"data_check": "mien data check D --json"}
+"""Where a result does not name its command itself."""
+
+
+def read(name):
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def percent(value, digits=1):
+    return f"{100 * value:.{digits}f} %"
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+
+
+def private(run):
+    return next(part for part in (run["validation"], run["test"]) if part["split"] == "PrivateTest")
+
+
+def network(recipe):
+    spec = recipe.network
+    if spec.name == "cnn":
+        return "plain CNN"
+    if spec.name == "compact":
+        return "compact: MobileNet, then residual blocks"
+    stride = ", first stride 1" if spec.stem_stride == 1 else ""
+    return f"MobileNet, cut at block {spec.cut}{stride}"
+
+
+def recipes_table():
+    """Every shipped recipe: network, phases, optimizer, and what its run scored."""
+    rows = []
+    for name in shipped_recipes():
+        recipe = load_recipe(name)
+        phases = ", then ".join(
+            f"{phase.train if isinstance(phase.train, str) else f'from block {phase.train}'}"
+            f" (at most {phase.epochs}, {phase.optimizer.name})"
+            for phase in recipe.phases
+        )
+        known = (RESULTS / f"{name}.json").is_file()
+        score = percent(private(read(name))["accuracy"], 2) if known else "not measured"
+        start = "ImageNet" if recipe.imagenet else "random"
+        rows.append([f"`{name}`", network(recipe), start, phases, recipe.data.validation, score])
+    return table(
+        ["recipe", "network", "starts from", "what trains (epochs, optimizer)", "chosen on", "PrivateTest"], rows
+    )
+
+
+def data_table():
+    """What `mien data check` finds in FER2013."""
+    found = read("data_check")
+    rows = [
+        ["groups of identical faces", f"{found['duplicate_groups']:,}, {found['duplicate_faces']:,} faces"],
+        *(
+            [f"{split} faces that also stand in Training", f"{count:,} of {found['splits'][split]:,}"]
+            for split, count in found["leaked"].items()
+        ),
+        ["PrivateTest faces that also stand in PublicTest", f"{found['private_in_public']:,}"],
+        ["identical faces with different labels", f"{found['conflicting_groups']:,} groups"],
+        ["groups of near duplicates", f"{found['near_duplicate_groups']:,}, {found['near_duplicate_faces']:,} faces"],
+        *([f"{split} faces near one in Training", f"{count:,}"] for split, count in found["near_leaked"].items()),
+        ["labels that FER+ voters contradict", f"{found['suspect_labels']:,}"],
+        ["not a face, say most voters", f"{found['not_a_face']:,}"],
+        ["images of one gray", f"{found['constant']:,}"],
+        ["Happy faces for one of Disgust, Training", f"{found['imbalance']['Training']:.1f}"],
+    ]
+    return [*table(["trap", "how many"], rows), "", "From `results/data_check.json`: `mien data check D --json`."]
+
+
+def leaks_text():
+    """How many test faces leak, and what they are worth."""
+    found, best = read("data_check"), private(read("best"))
+    leaked = sum(found["leaked"].values())
+    tests = sum(count for split, count in found["splits"].items() if split != "Training")
+    clean = best["clean"]["accuracy"]
+    return [
+        f"{leaked:,} of the {tests:,} test faces are, pixel for pixel, also in Training. A model that remembers its"
+        f" training data is right on them for free: `best` scores {percent(best['accuracy'], 2)} on PrivateTest with"
+        f" them and {percent(clean, 2)} without (`results/best.json`)."
+    ]
+
+
+def classes_table():
+    """Precision and recall by class on PrivateTest."""
+    runs = {name: private(read(name))["per_class"] for name in ("article", *readme.SHIPPED)}
+    head = ["class", "faces", *(f"`{name}`: precision, recall" for name in runs)]
+    rows = []
+    for name, first in next(iter(runs.values())).items():
+        cells = [f"{percent(one[name]['precision'])}, {percent(one[name]['recall'])}" for one in runs.values()]
+        rows.append([name, first["support"], *cells])
+    return table(head, rows)
+
+
+def command_of(path):
+    found = json.loads(path.read_text())
+    command = COMMANDS.get(path.stem) or (found.get("command") if isinstance(found, dict) else None)
+    return command if isinstance(command, str) and not command.startswith(".") else None
+
+
+def reproduce_table():
+    """Every result whose command is known."""
+    known = [(path, command_of(path)) for path in sorted(RESULTS.glob("*.json"))]
+    rows = [
+        [f"[`{path.name}`](../results/{path.name})", f"`{command}`", NEED.get(path.stem, "")]
+        for path, command in known
+        if command
+    ]
+    return table(["result", "command", "needs"], rows)
+
+
+def five_minutes_table():
+    """The seconds that the steps of the start page took."""
+    path = RESULTS / "five_minutes.json"
+    if not path.is_file():
+        return ["Not measured yet."]
+    found = read("five_minutes")
+    rows = [[f"`{step['command']}`", f"{step['seconds']:.1f} s"] for step in found["steps"]]
+    total = sum(step["seconds"] for step in found["steps"])
+    machine = f"{found['hardware']['cores']} x {found['hardware']['cpu']}"
+    note = f"{total / 60:.1f} minutes in all, {machine}, {found['venv_megabytes']:,.0f} MB installed:"
+    return [note, "", *table(["command", "time"], rows)]
+
+
+TABLES = {
+    "recipes": recipes_table,
+    "data": data_table,
+    "leaks": leaks_text,
+    "classes": classes_table,
+    "reproduce": reproduce_table,
+    "five_minutes": five_minutes_table,
+    "shipped": readme.shipped_table,
+    "article": readme.article_table,
+    "models": readme.models_table,
+    "speed": readme.speed_table,
+}
+
+
+def fill(text):
+    """A page with every table between its markers made anew."""
+
+    def made(found):
+        name = found[1]
+        if name not in TABLES:
+            sys.exit(f"there is no table {name}")
+        lines = [found[0].splitlines()[0], *TABLES[name](), f"<!-- /results:{name} -->"]
+        return "\n".join(lines)
+
+    return re.sub(r"<!-- results:(\w+) -->\n.*?<!-- /results:\1 -->", made, text, flags=re.S)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page differs")
+    check = parser.parse_args().check
+    for name in FILLED:
+        path = DOCS / name
+        before = path.read_text(encoding="utf-8")
+        after = fill(before)
+        if check and before != after:
+            sys.exit(f"docs/{name} is not what results/ says: run python benchmarks/docs_tables.py")
+        if not check:
+            with atomic(path) as temporary:
+                temporary.write_text(after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
