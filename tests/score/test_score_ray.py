@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import subprocess
 import sys
 import time
@@ -46,9 +45,10 @@ def alone(table: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Two nodes of one processor each; the job's own process is at the first."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness"):  # workers that do not give way to other tests
+        monkeypatch.setenv(name, "0")
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 * 1024**2, "_system_config": QUICK}
