@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import subprocess
 import sys
 import time
@@ -45,16 +44,19 @@ def alone(table: Path) -> dict[str, bytes]:
     return {f"part-{part.number:08}.parquet": scorer.score(part).data for part in collection.parts(PART)}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two nodes of one processor each; the job's own process is at the first."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    """A node of one processor, which the job's own process is at; a test adds and kills others."""
+    patch = pytest.MonkeyPatch()
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness"):  # workers that do not give way to other tests
+        patch.setenv(name, "0")
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 * 1024**2, "_system_config": QUICK}
     found = Cluster(initialize_head=True, head_node_args=head)
     yield found
     found.shutdown()
+    patch.undo()
 
 
 def test_a_node_killed_in_mid_job_changes_nothing(
@@ -80,7 +82,6 @@ def test_a_node_killed_in_mid_job_changes_nothing(
 
 
 def test_a_model_that_does_not_run_is_the_workers_error(cluster: Any, table: Path) -> None:
-    cluster.wait_for_nodes()
     collection = open_collection(str(table))
     job = job_of(OPTIONS, collection)
     broken = replace(job, bundle=replace(job.bundle, graph=b"no graph"))
@@ -95,12 +96,12 @@ def test_ray_of_its_own_keeps_to_this_machine_and_leaves_nothing(
     options = ["--model", "tiny", "--batch", str(BATCH), "--part", str(PART), "--engine", "ray", "--workers", "1"]
     command = [sys.executable, "-m", "mien", "score", str(table), str(out), *options, "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not bytes_of(out) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     family = descendants(process.pid)
-    listening = {address for one in family for address in listens(one)}
-    printed, told = process.communicate(timeout=60)
+    listening = [address for one in family for address in listens(one)]
+    printed, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
     assert told == f"note: {len(BAD)} of {ROWS} rows have an error; the column error says which\n"
     assert json.loads(printed)["engine"] == "ray"

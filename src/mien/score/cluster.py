@@ -28,6 +28,7 @@ _WINDOW = 128
 """How many parts for each processor are given to Ray at a time: a plan of any length takes bounded memory."""
 _PATIENCE = 10.0
 """Seconds in which a cluster must let itself be connected to; Ray by itself tries for minutes."""
+_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
 _STORE = 256 * 1024**2
 """Bytes of the local object store: parts are small."""
 
@@ -92,9 +93,10 @@ def _told(table: Any) -> Iterator[Scored]:
 def _surroundings(address: str | None) -> Iterator[None]:
     """What Ray and its processes read from the environment.
 
-    Told not to make a cluster, which on Linux it takes for granted, Ray listens at 127.0.0.1 alone.
+    Told not to make a cluster, which on Linux it takes for granted, Ray listens at 127.0.0.1 alone. Its workers would
+    give way to every other process of this machine, where those of the other engine do not.
     """
-    wanted = {"RAY_USAGE_STATS_ENABLED": "0"} | ({} if address else {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"})
+    wanted = {"RAY_USAGE_STATS_ENABLED": "0"} | ({} if address else _ALONE)
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
