@@ -143,7 +143,7 @@ def projected(found):
     add("pixels, GB", lambda n: short(n * FACE / 1e9))
     add("shards on disk, GB", stream and (lambda n: short(n * stream["bytes_a_face"] / 1e9)))
     known = stream and stream["memory_a_face"]
-    add("memory of a process, faces in memory, GB", known and (lambda n: short(n * stream["memory_a_face"] / 1e9)))
+    add("memory of a process, faces in memory, GB", known and (lambda n: short(held(stream, n) / 1e9)))
     add("memory of a process, streamed, GB", stream and (lambda n: short((stream["peak_mb"] * 2**20 + order(n)) / 1e9)))
     add("steps an epoch, batches of 64", lambda n: f"{-(-n // found['batch']):,}")
     add("core-hours an epoch of `fast`", lambda n: short(n * cost / 3600))
@@ -156,6 +156,12 @@ def projected(found):
     rate = stream and stream["bytes_a_face"]
     add("MB/s from the disk for that", stream and (lambda n: short(EPOCHS * n * rate / 86_400 / 1e6)))
     return lines
+
+
+def held(stream, faces):
+    """Bytes of a process with so many faces in memory: what the smallest set took, and what each further face takes."""
+    small = stream["small"]
+    return small["memory"]["peak_mb_fed"] * 2**20 + (faces - small["training_faces"]) * stream["memory_a_face"]
 
 
 def order(faces):
