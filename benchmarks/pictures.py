@@ -19,7 +19,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
-from screenshots import PATIENCE, predict, served, turn_to
+from screenshots import PATIENCE, served
 
 from mien.data.toy import draw_faces
 from mien.evaluate.report import make_report
@@ -77,8 +77,8 @@ def service(photo: Path, browser: Browser) -> Image.Image:
         page = browser.new_page(viewport={"width": 1000, "height": 860}, color_scheme="light", reduced_motion="reduce")
         page.set_default_timeout(PATIENCE)
         page.goto(address)
-        turn_to(page, "Predict")
-        predict(page, photo.read_bytes())
+        page.set_input_files("#mien-files", photo)
+        page.locator("#mien-result .mien-bars").first.wait_for()
         page.wait_for_timeout(500)
         return Image.open(io.BytesIO(page.screenshot(full_page=True)))
 

@@ -185,10 +185,6 @@ def test_a_used_folder_is_refused_without_resume(tiny_run: Run, drawn: Faces) ->
     assert load_bundle(tiny_run.out).sha256 == tiny_run.bundle.sha256
 
 
-def one_class_more(faces: Faces) -> Faces:
-    return replace(faces, labels=(*faces.labels, "Contempt"))
-
-
 def without_labels(faces: Faces) -> Faces:
     return replace(faces, emotion=np.where(faces.usage == 0, faces.emotion, -1))
 
@@ -196,7 +192,6 @@ def without_labels(faces: Faces) -> Faces:
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
-        (one_class_more, "8 classes, but the recipe has 7"),
         (without_labels, "15 faces have no label"),
         (lambda faces: faces.take(faces.usage == 0), "no faces in the split PublicTest"),
     ],
