@@ -136,8 +136,12 @@ def points(one, other, key="clean_accuracy"):
     return round(100 * (one[key] - other[key]), 2)
 
 
+def reached(found, bound):
+    return {peer: value >= bound for peer, value in found.items()}
+
+
 def targets(found):
-    """What was set out to be reached, and whether it is, against the fastest and the most accurate of fer's three."""
+    """What was set out to be reached, and whether it is, against each way to run fer's classifier."""
     peers = {name: one for name, one in found.items() if name.startswith("fer-")}
     rows = []
     for name, rate, better in (("tiny-int8", 4, 3), ("best-int8", 1, 4)):
@@ -145,13 +149,13 @@ def targets(found):
             ratios = {peer: times(found[name], one) for peer, one in peers.items()}
             above = {peer: points(found[name], one) for peer, one in peers.items()}
             what = f"{name}: times fer's faces a second, batch 64, threads 2"
-            rows.append({"what": what, "at_least": rate, "found": ratios, "met": min(ratios.values()) >= rate})
+            rows.append({"what": what, "at_least": rate, "found": ratios, "met": reached(ratios, rate)})
             what = f"{name}: points of clean accuracy above fer"
-            rows.append({"what": what, "at_least": better, "found": above, "met": min(above.values()) >= better})
+            rows.append({"what": what, "at_least": better, "found": above, "met": reached(above, better)})
     if {"best", "best-int8"} <= set(found):
         below = points(found["best"], found["best-int8"], "accuracy")
         what = "best-int8: points of accuracy below best in float32"
-        rows.append({"what": what, "at_most": 0.5, "found": below, "met": below <= 0.5})
+        rows.append({"what": what, "at_most": 0.5, "found": below, "met": {"best": below <= 0.5}})
     return rows
 
 
@@ -172,7 +176,7 @@ def table(report):
         clean = f"{one['clean_accuracy']:8.2%}" if "clean_accuracy" in one else f"{'-':>8}"
         print(f"{name:16}{rates}{clean}{one['peak_megabytes'][str(THREADS[-1])]:7.0f}", file=sys.stderr)
     for row in report["targets"]:
-        print(f"{'met    ' if row['met'] else 'NOT MET'} {row['what']}: {row['found']}", file=sys.stderr)
+        print(f"{'met    ' if all(row['met'].values()) else 'NOT MET'} {row['what']}: {row['found']}", file=sys.stderr)
 
 
 def few(faces, count):

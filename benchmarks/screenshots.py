@@ -30,7 +30,7 @@ from mien.serve.ui import build_page, mount_page
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "pictures"
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
-PATIENCE = 300_000
+PATIENCE = 120_000
 
 
 def some(faces: Faces, each: int) -> Faces:
@@ -92,6 +92,7 @@ def compare(page: Page, _: bytes) -> None:
 
 def turn_to(page: Page, name: str) -> None:
     """Open a tab; on a narrow screen Gradio keeps those that do not fit behind a button."""
+    page.locator("[role=tab]:visible").first.wait_for()
     tab = page.get_by_role("tab", name=name)
     if tab.is_visible():
         tab.click()

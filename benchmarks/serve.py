@@ -252,21 +252,32 @@ def hostile(model, files, expected, count):
 
 
 def worker_killed(model, files, expected):
-    """Two workers and 16 clients; one worker is killed in the middle."""
+    """Two workers and 64 clients; the worker with fewer connections is killed in the middle."""
     say("worker killed")
     with service(model, "--threads", "1", "--workers", "2", everywhere=True) as (port, process):
         time.sleep(5)
         listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         workers = [int(one) for one in listed if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
-        load = Load(port, files, expected)
+        load, held = Load(port, files, expected), {}
+
+        def kill():
+            held.update({worker: connections(worker, port) for worker in workers})
+            os.kill(min(held, key=held.__getitem__), signal.SIGKILL)
 
         async def run():
-            asyncio.get_running_loop().call_later(4, os.kill, workers[-1], signal.SIGKILL)
-            await load.run(16, 12)
+            asyncio.get_running_loop().call_later(4, kill)
+            await load.run(64, 12)
 
         asyncio.run(run())
         found = load.report(12)
-    return {"clients": 16, "workers": len(workers), **found}
+    return {"clients": 64, "workers": len(workers), "connections_of_the_killed": min(held.values()), **found}
+
+
+def connections(process, port):
+    """How many of a port's connections a process holds; each has one request at a time here."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    sockets = {f"socket:[{line[9]}]" for line in lines if line[3] == "01" and line[1].endswith(f":{port:04X}")}
+    return sum(str(one.readlink()) in sockets for one in Path(f"/proc/{process}/fd").iterdir())
 
 
 def shapes(model, files, expected, seconds):

@@ -13,6 +13,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from mien.data.faces import Faces
+from mien.data.shards import Shards
 from mien.evaluate import Evaluation, evaluate, plots
 from mien.files import atomic
 from mien.model.bundle import Bundle
@@ -40,7 +41,12 @@ class Outcome:
 
 
 def run_recipe(
-    recipe: Recipe, faces: Faces, out: str | Path, *, command: str | None = None, **options: Unpack[TrainOptions]
+    recipe: Recipe,
+    faces: Faces | Shards,
+    out: str | Path,
+    *,
+    command: str | None = None,
+    **options: Unpack[TrainOptions],
 ) -> Outcome:
     """Train, judge and draw.
 
@@ -48,7 +54,7 @@ def run_recipe(
 
     Args:
         recipe: what to train.
-        faces: the data set.
+        faces: the data set, in memory or, to be streamed, in shards.
         out: the run's folder.
         command: what to write down as the command that gives this result again.
         options: as for :func:`mien.train.train`.
@@ -58,8 +64,7 @@ def run_recipe(
     validation, test = (evaluate(run.bundle, faces, split) for split in (recipe.data.validation, recipe.data.test))
     title = f"{recipe.name} on {faces.name}"
     plots.save(plots.history(run.rows, title), run.out / "history.png")
-    parts = [faces.select(split) for split in (recipe.data.train, recipe.data.validation)]
-    counts = [part.label_counts() for part in parts]
+    counts = [faces.label_counts(split) for split in (recipe.data.train, recipe.data.validation)]
     names = (f"train: {recipe.data.train}", f"validation: {recipe.data.validation}")
     plots.save(plots.label_distributions(counts[0], counts[1], names, title), run.out / "labels.png")
     for part in (validation, test):

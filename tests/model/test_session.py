@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -99,3 +100,15 @@ def test_parts_that_do_not_fit_are_refused(bundle: Bundle, spoil: object) -> Non
         Session(spoil(bundle))  # type: ignore[operator]
     assert str(bundle.path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_forked_process_starts_threads_of_its_own(bundle: Bundle, drawn: Faces) -> None:
+    session = Session(bundle, threads=2)
+    expected = session.logits(drawn.images[:8], batch=2)[Head.LABELS]
+    context = multiprocessing.get_context("fork")
+    found = context.Queue()
+    child = context.Process(target=lambda: found.put(session.logits(drawn.images[:8], batch=2)[Head.LABELS]))
+    child.start()
+    assert (found.get(timeout=30) == expected).all()
+    child.join(30)
+    assert child.exitcode == 0

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from mien.model.bundle import shipped_models
+from mien.serve.run import bound
 from serving import connected, rest_of
 
 MODEL = shipped_models()[0]
@@ -216,3 +217,11 @@ def test_what_cannot_be_served_is_refused_before_anything_starts(mien: Callable[
             assert ran.code == 2, arguments  # type: ignore[attr-defined]
             assert what in ran.err  # type: ignore[attr-defined]
             assert "Traceback" not in ran.err  # type: ignore[attr-defined]
+
+
+def test_answers_are_not_held_back_for_acknowledgements() -> None:
+    """Nagle's algorithm and delayed acknowledgements together cost each answer 40 ms."""
+    with bound("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

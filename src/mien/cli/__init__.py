@@ -18,6 +18,7 @@ from mien.cli import export as export_commands
 from mien.cli import judge as judge_commands
 from mien.cli import predict as predict_commands
 from mien.cli import report as report_commands
+from mien.cli import score as score_commands
 from mien.cli import serve as serve_commands
 from mien.cli import sweep as sweep_commands
 from mien.cli import train as train_commands
@@ -60,6 +61,7 @@ app.command()(video_commands.video)
 app.command()(judge_commands.show)
 app.command()(report_commands.report)
 app.command()(export_commands.export)
+app.command()(score_commands.score)
 app.command()(serve_commands.serve)
 
 

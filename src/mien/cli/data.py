@@ -28,6 +28,7 @@ class LayoutName(StrEnum):
     OLD_CSV = "old-csv"
     FOLDER = "folder"
     PARQUET = "parquet"
+    SHARDS = "shards"
 
 
 DROPS = "duplicates, leaked, leaked-training, conflicting, constant, near-blank, near, suspect or not-a-face"
@@ -63,13 +64,17 @@ def load(source: Path | None, skip_bad: bool = False) -> Faces:
 
     with loading_bar() as progress:
         faces = load_faces(source, skip_bad=skip_bad, progress=progress)
-    if faces.skipped:
-        stderr.print(f"left out {len(faces.skipped):,} bad rows", style="yellow", markup=False)
-        for line in faces.skipped[:10]:
-            stderr.print(f"  {line}", markup=False)
-        if len(faces.skipped) > 10:
-            stderr.print(f"  and {len(faces.skipped) - 10:,} more (mien data info --skip-bad --json lists all)")
+    _say_skipped(faces.skipped)
     return faces
+
+
+def _say_skipped(lines: tuple[str, ...]) -> None:
+    if lines:
+        stderr.print(f"left out {len(lines):,} bad rows", style="yellow", markup=False)
+        for line in lines[:10]:
+            stderr.print(f"  {line}", markup=False)
+        if len(lines) > 10:
+            stderr.print(f"  and {len(lines) - 10:,} more (mien data info --skip-bad --json lists all)")
 
 
 @app.command()
@@ -114,14 +119,37 @@ def convert(
     ],
     to: Annotated[LayoutName, typer.Option("--to", help="The layout to write.")],
     skip_bad: SkipBad = False,
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=1, help="Faces in a file, for --to shards; 16,384 without it.")
+    ] = None,
+    block: Annotated[
+        int | None, typer.Option("--block", min=1, help="Faces that are read at once, for --to shards; 256 without it.")
+    ] = None,
 ) -> None:
-    """Write a data set in another layout."""
+    """Write a data set in another layout; as shards also one that does not fit in memory."""
+    data, out = _data_and_out(source)
+    if to == LayoutName.SHARDS:
+        _convert_to_shards(data, out, skip_bad, rows, block)
+        return
+    if rows or block:
+        raise DataError("--rows and --block are for shards", mend="Add --to shards, or leave them out.")
     from mien.data.writers import convert_faces
 
-    data, out = _data_and_out(source)
     faces = load(data, skip_bad)
     path = convert_faces(faces, out, to)
     console.print(f"wrote {len(faces):,} faces to {path}", markup=False)
+
+
+def _convert_to_shards(data: Path | None, out: Path, skip_bad: bool, rows: int | None, block: int | None) -> None:
+    from mien.data.sharding import BLOCK, ROWS, write_shards
+
+    with loading_bar() as progress:
+        shards, skipped = write_shards(
+            data, out, rows=rows or ROWS, block=block or BLOCK, skip_bad=skip_bad, progress=progress
+        )
+    _say_skipped(skipped)
+    files = sum(len(part.files) for part in shards.index.splits.values())
+    console.print(f"wrote {len(shards):,} faces to {files:,} shards in {out}", markup=False)
 
 
 def _data_and_out(paths: list[Path]) -> tuple[Path | None, Path]:

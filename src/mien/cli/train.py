@@ -13,6 +13,8 @@ from mien.cli.console import console, print_json, print_table, stderr
 from mien.cli.data import load
 
 if TYPE_CHECKING:
+    from mien.data.faces import Faces
+    from mien.data.shards import Shards
     from mien.pipeline import Outcome
 
 Data = Annotated[Path | None, typer.Option("--data", metavar="D", help="The data set; without it, MIEN_DATA.")]
@@ -43,6 +45,9 @@ def train(
         Path | None, typer.Option("--weights", metavar="FILE", help="A local file of the ImageNet weights.")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Read D, a folder of shards, as it is needed: it need not fit in memory.")
+    ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log to RUN/tensorboard.")] = False,
     devices: Annotated[int, typer.Option("--devices", help="Processes on each host.", min=1)] = 1,
     nodes: Annotated[int, typer.Option("--nodes", help="Hosts; run this command on each.", min=1)] = 1,
@@ -68,11 +73,11 @@ def train(
     if hosts.many and world.size == 1:
         raise typer.Exit(launch(["-m", "mien", *sys.argv[1:]], hosts))
     if not world.first:
-        train_only(settings, load(data), out, seed=seed, resume=resume, weights=weights, device=device)
+        train_only(settings, _data(data, stream), out, seed=seed, resume=resume, weights=weights, device=device)
         return
     outcome = run_recipe(
         settings,
-        load(data),
+        _data(data, stream),
         out,
         seed=seed,
         resume=resume,
@@ -80,7 +85,7 @@ def train(
         device=device,
         tensorboard=tensorboard,
         on_epoch=epoch_line,
-        command=_command(recipe, changes or [], seed),
+        command=_command(recipe, changes or [], seed, stream),
     )
     if as_json:
         print_json(outcome.result)
@@ -88,10 +93,20 @@ def train(
         print_outcome(outcome)
 
 
-def _command(recipe: str, changes: list[str], seed: int) -> str:
+def _data(source: Path | None, stream: bool) -> Faces | Shards:
+    if not stream:
+        return load(source)
+    from mien.data.readers import find_source
+    from mien.data.shards import Shards
+
+    return Shards.open(find_source(source))
+
+
+def _command(recipe: str, changes: list[str], seed: int, stream: bool) -> str:
     """The command that trains the same model again, without this machine's paths."""
     sets = " ".join(f"--set {shlex.quote(change)}" for change in changes)
-    return " ".join(f"mien train {recipe} --data D --out RUN {sets} --seed {seed}".split())
+    streamed = "--stream" if stream else ""
+    return " ".join(f"mien train {recipe} --data D {streamed} --out RUN {sets} --seed {seed}".split())
 
 
 def print_outcome(outcome: Outcome) -> None:

@@ -148,3 +148,44 @@ class Builder:
             return DataError("it holds no rows", self.root, "Fetch or write the data set again.")
         what = f"all of its {len(self.skipped):,} rows are bad, the first: {self.skipped[0]}"
         return DataError(what, self.root, "Check that this is the right file.")
+
+
+class Passing(Builder):
+    """Hands each block of faces on as soon as it is read, and keeps none.
+
+    Args:
+        root, skip_bad, progress: as for :class:`Builder`.
+        take: gets the blocks.
+    """
+
+    def __init__(
+        self, root: Path, take: Callable[[Faces], None], skip_bad: bool = False, progress: Progress | None = None
+    ) -> None:
+        super().__init__(root, skip_bad, progress)
+        self.take = take
+        self.rows = 0
+
+    def add(
+        self,
+        images: NDArray[np.uint8],
+        emotion: list[int],
+        usage: list[int],
+        row: list[int],
+        votes: NDArray[np.uint8] | None = None,
+    ) -> None:
+        """Pass a block on, in the form of :meth:`Builder.add`."""
+        if not row:
+            return
+        self.rows += len(row)
+        labels, splits = np.array(emotion, dtype=np.int64), np.array(usage, dtype=np.uint8)
+        numbers = np.array(row, dtype=np.int64)
+        self.take(Faces(images.reshape(-1, SIDE, SIDE), labels, splits, numbers, votes, self.root.name))
+
+    def finish(self) -> None:
+        """Say so where nothing came.
+
+        Raises:
+            DataError: where there was no row at all, or no good one.
+        """
+        if not self.rows:
+            raise self._nothing()

@@ -75,8 +75,8 @@ class Faces:
         parts = ", ".join(f"{name} {count:,}" for name, count in self.splits().items())
         return f"Faces({self.name!r}, {len(self):,} faces: {parts})"
 
-    def take(self, index: NDArray[np.bool_] | NDArray[np.int64]) -> Faces:
-        """The faces at these rows (a mask or numbers), in that order."""
+    def take(self, index: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Faces:
+        """The faces at these rows (a mask, numbers or a slice), in that order."""
         votes = None if self.votes is None else self.votes[index]
         return replace(
             self,
@@ -110,8 +110,14 @@ class Faces:
         counts = np.bincount(self.usage, minlength=len(USAGES))
         return {str(usage): int(count) for usage, count in zip(USAGES, counts, strict=True) if count}
 
-    def label_counts(self) -> dict[str, int]:
-        """How many faces each class has, in the order of the classes; unlabelled faces are not counted."""
+    def label_counts(self, split: str | None = None) -> dict[str, int]:
+        """How many faces each class has, in the order of the classes; unlabelled faces are not counted.
+
+        Raises:
+            DataError: as :meth:`select`, where one ``split`` is asked for.
+        """
+        if split is not None:
+            return self.select(split).label_counts()
         counts = np.bincount(self.emotion[self.emotion >= 0], minlength=len(self.labels))
         return {label: int(count) for label, count in zip(self.labels, counts, strict=True)}
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from mien.data.builder import Builder, Progress, usage_from_word
+from mien.data.builder import Builder, Passing, Progress, usage_from_word
 from mien.data.cache import content_key, read_cache, write_cache
 from mien.data.csvfile import header_columns, read_csv, read_tar
 from mien.data.faces import Faces
@@ -59,8 +60,8 @@ def load_faces(
         BadRowError: at the first bad row, unless ``skip_bad``.
         MissingExtraError: for parquet, where pyarrow is not installed.
     """
-    try:
-        path = _resolve(source)
+    with _readable(source):
+        path = find_source(source)
         plan = _recognise(path)
         key = content_key(plan.files, plan.root, plan.kind, skip_bad) if cache else ""
         faces = read_cache(key, path.name) if cache else None
@@ -68,13 +69,51 @@ def load_faces(
             faces = _read(plan, path.name, skip_bad, progress)
             if cache:
                 write_cache(key, faces)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"it cannot be read ({reason})", error.filename or source, "Check its permissions.") from error
     return faces
 
 
-def _resolve(source: str | Path | None) -> Path:
+def pass_faces(
+    source: str | Path | None,
+    take: Callable[[Faces], None],
+    *,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> tuple[str, ...]:
+    """Read a data set block by block, so that it need not fit in memory.
+
+    Args:
+        source, skip_bad, progress: as for :func:`load_faces`; an npz file is read whole.
+        take: gets the blocks in the order of the source, each of some thousand faces at most.
+
+    Returns:
+        One line for each bad row that was left out.
+
+    Raises:
+        MienError: as :func:`load_faces`.
+    """
+    with _readable(source):
+        plan = _recognise(find_source(source))
+        builder = Passing(plan.root, take, skip_bad, progress)
+        plan.read(builder)
+        builder.finish()
+    return tuple(builder.skipped)
+
+
+@contextmanager
+def _readable(source: str | Path | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(f"it cannot be read ({reason})", error.filename or source, "Check its permissions.") from error
+
+
+def find_source(source: str | Path | None) -> Path:
+    """The absolute path of a data set; without ``source``, of the one that MIEN_DATA names.
+
+    Raises:
+        DataError: where none is named, or it is not there.
+    """
     named = source if source is not None else os.environ.get("MIEN_DATA")
     if not named:
         mend = "Give its path, or set the environment variable MIEN_DATA to it; mien data fetch OUT downloads FER2013."

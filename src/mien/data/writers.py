@@ -112,7 +112,7 @@ def _as_text(image: NDArray[np.uint8]) -> str:
 def _write_folder(faces: Faces, path: Path) -> None:
     is_ordered = bool((np.diff(faces.row) > 0).all() and faces.row[0] >= 0)
     rows = faces.row if is_ordered else np.arange(len(faces))  # so that reading by number keeps the order
-    with _new_folder(path) as temporary:
+    with new_folder(path) as temporary:
         for image, emotion, usage, row in zip(faces.images, faces.emotion, faces.usage, rows, strict=True):
             split = "train" if usage == TRAINING else "test"
             folder = temporary / split / faces.labels[emotion].lower()
@@ -121,7 +121,7 @@ def _write_folder(faces: Faces, path: Path) -> None:
 
 
 @contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its name when the block ends well, and goes where it does not."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DataError("it exists already and is not an empty folder", path, "Choose another place, or remove it.")
@@ -143,7 +143,7 @@ def _encode(suffix: str, image: NDArray[np.uint8], *options: int) -> bytes:
 
 def _write_parquet(faces: Faces, path: Path) -> None:
     arrow, parquet = require("pyarrow", "train"), require("pyarrow.parquet", "train")
-    schema = _schema(arrow, faces.votes is not None)
+    schema = parquet_schema(arrow, faces.votes is not None)
     pool = ThreadPoolExecutor()
     with atomic(path) as temporary, pool, parquet.ParquetWriter(temporary, schema) as writer:
         for start in range(0, len(faces), _BATCH):
@@ -151,7 +151,8 @@ def _write_parquet(faces: Faces, path: Path) -> None:
             writer.write_table(arrow.table(_columns(part, pool), schema=schema))
 
 
-def _schema(arrow: Any, votes: bool) -> Any:
+def parquet_schema(arrow: Any, votes: bool) -> Any:
+    """The columns of mien's parquet files; ``arrow`` is the module pyarrow."""
     fields = [("image", arrow.binary()), ("emotion", arrow.int8())]
     fields += [("usage", arrow.dictionary(arrow.int32(), arrow.string()))]
     fields += [(f"ferplus_{name}", arrow.uint8()) for name in FERPLUS] if votes else []

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mien.data.faces import USAGES, Faces, Usage
 from mien.data.readers import load_faces
+from mien.data.shards import Shards
 from mien.emotions import LABELS
 from mien.errors import DataError
 from mien.evaluate import plots
@@ -99,19 +100,19 @@ class Evaluation:
         return [metrics, table, *(files[stem].with_suffix(".png") for stem in pictures)]
 
 
-def evaluate(model: Bundle | str | Path, data: Faces | str | Path, split: str = "PublicTest") -> Evaluation:
+def evaluate(model: Bundle | str | Path, data: Faces | Shards | str | Path, split: str = "PublicTest") -> Evaluation:
     """Judge a model on one split: one model, single view, no test-time augmentation.
 
     Args:
         model: a bundle, its file, or a run folder.
-        data: faces, or any data set that :func:`mien.load_faces` reads.
+        data: faces, or any data set that :func:`mien.load_faces` reads; or shards, of which only the split is held.
         split: ``Training``, ``PublicTest``, ``PrivateTest`` or ``test`` (all that is not Training).
 
     Raises:
         MienError: where the model or the data cannot be read, or the split has unlabelled faces or other classes.
     """
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
-    whole = data if isinstance(data, Faces) else load_faces(data)
+    whole = data if isinstance(data, Faces | Shards) else load_faces(data)
     faces = whole.select(split)
     _check(bundle, faces)
     session = Session(bundle)
@@ -167,7 +168,7 @@ def check_labelled(faces: Faces) -> None:
         raise DataError(f"{unlabelled:,} faces have no label to compare with", faces.name, "Use mien predict for them.")
 
 
-def clean_mask(whole: Faces, faces: Faces, split: str) -> NDArray[np.bool_] | None:
+def clean_mask(whole: Faces | Shards, faces: Faces, split: str) -> NDArray[np.bool_] | None:
     """Which faces' pixels do not occur in Training; None where that cannot be told.
 
     Args:
@@ -178,6 +179,8 @@ def clean_mask(whole: Faces, faces: Faces, split: str) -> NDArray[np.bool_] | No
     Returns:
         bool (N,), or None for Training itself and where the set has no Training faces.
     """
+    if isinstance(whole, Shards):
+        return None if split == Usage.TRAINING or Usage.TRAINING not in whole.splits() else whole.clean(faces)
     training = whole.usage == USAGES.index(Usage.TRAINING)
     if split == Usage.TRAINING or not training.any():
         return None

@@ -120,14 +120,15 @@ def _blank() -> bytes:
     return buffer.getvalue()
 
 
-def _service(request: Request) -> Service:
+# Both async: FastAPI sends other functions to threads, which takes longer than they do.
+async def _service(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
 Asked = Annotated[Service, Depends(_service)]
 
 
-def _admit(
+async def _admit(
     request: Request,
     service: Asked,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],

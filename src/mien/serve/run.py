@@ -210,7 +210,11 @@ def bound(host: str, port: int) -> socket.socket:
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
+        listener = socket.create_server(address[:2], family=family, backlog=2048)
     except (OSError, OverflowError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise ServiceError(f"nothing can listen here ({why})", f"{host}:{port}", "Choose another --port.") from error
+    # Connections inherit it. Without it the kernel holds an answer's body back until the client has acknowledged its
+    # head, which takes 40 ms; asyncio sets it only on sockets that it made itself.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

@@ -22,7 +22,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mien.data.faces import Faces
 from mien.data.readers import load_faces
-from mien.errors import DataError, DivergedError, RecipeError, WeightsError
+from mien.data.shards import Shards, ShardSplit
+from mien.errors import DivergedError, RecipeError, WeightsError
 from mien.files import atomic
 from mien.model.bundle import BEST, Bundle, Card, load_bundle, save_bundle
 from mien.model.calibrate import calibrated
@@ -30,21 +31,18 @@ from mien.model.graph import build_graph
 from mien.model.imagenet import find_weights, load_imagenet
 from mien.model.mobilenet import Pooling
 from mien.model.networks import Network, build, set_trainable
-from mien.model.spec import Head, heads
 from mien.provenance import environment
 from mien.train.average import RunningAverage
 from mien.train.callbacks import History, KeepBest, OwnSignals, PlateauDrop, Row, copy_weights, weights_finite
 from mien.train.checkpoints import Checkpoints, read_phase, write_phase
 from mien.train.distill import Teacher
+from mien.train.feed import DataSet, Draws, Feed, ordered, split_of, training_of
 from mien.train.folder import alone, read_identity
-from mien.train.loader import DeviceFaces, PlainBatches, TrainingBatches
 from mien.train.memory import keep_freed_memory
-from mien.train.module import Classifier, Loss, class_weights
+from mien.train.module import Classifier, Loss, weights_of_counts
 from mien.train.parallel import World, in_contact
 from mien.train.progress import Bar, quiet_lightning
 from mien.train.recipe import Phase, Recipe, load_recipe
-
-VALIDATION_BATCH = 512
 
 
 @dataclass
@@ -104,13 +102,14 @@ class TrainOptions(TypedDict, total=False):
 
 
 def train(
-    recipe: Recipe | str | Path, data: Faces | str | Path, out: str | Path, **options: Unpack[TrainOptions]
+    recipe: Recipe | str | Path, data: DataSet | str | Path, out: str | Path, **options: Unpack[TrainOptions]
 ) -> Run:
     """Train a recipe on a data set.
 
     Args:
         recipe: a recipe, a shipped one's name, or a YAML file.
-        data: faces, or any data set that :func:`mien.load_faces` reads.
+        data: faces, or any data set that :func:`mien.load_faces` reads; or shards, of which Training is streamed, in
+            the recipe's order of blocks (where it has none, in :class:`mien.train.blocks.Blocks`' own).
         out: the run's folder; it must not hold a run already, but to resume it.
         options: see :class:`TrainOptions`.
 
@@ -120,9 +119,10 @@ def train(
         OSError: where the folder cannot be written.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    faces = data if isinstance(data, Faces) else load_faces(data)
+    faces = data if isinstance(data, Faces | Shards) else load_faces(data)
     run = _new_run(Path(out), recipe, options)
-    training, validation = (_split(faces, name, recipe) for name in (recipe.data.train, recipe.data.validation))
+    run.recipe = recipe = ordered(recipe, faces, run.world)
+    training, validation = training_of(faces, recipe), split_of(faces, recipe.data.validation, recipe)
     with alone(run.out, run.checkpoints) if run.world.first else nullcontext():
         _open(run, faces, options.get("resume", False))
         network = _first_network(run, options.get("weights"))
@@ -140,9 +140,6 @@ def _new_run(out: Path, recipe: Recipe, options: TrainOptions) -> Run:
     run = Run(out, recipe, options.get("seed", 0), _device(options.get("device", "auto")))
     run.tensorboard, run.progress = options.get("tensorboard", False), options.get("progress", True)
     run.on_epoch = options.get("on_epoch", run.on_epoch)
-    if recipe.batch_size < run.world.size:
-        what = f"{run.world.size} processes share batches of {recipe.batch_size} faces"
-        raise RecipeError(what, recipe.name, "Take fewer processes, or --set batch_size=...")
     return run
 
 
@@ -155,17 +152,7 @@ def _device(device: str) -> str:
     return "cuda" if cuda and device != "cpu" else "cpu"
 
 
-def _split(faces: Faces, name: str, recipe: Recipe) -> Faces:
-    part = faces.select(name)
-    if len(faces.labels) != recipe.network.classes:
-        raise DataError(f"{len(faces.labels)} classes, but the recipe has {recipe.network.classes}", faces.name)
-    if part.votes is None and Head.VOTES in heads(recipe.network):
-        mend = "Use data that carry them, or add --set network.votes=false to train on the labels alone."
-        raise DataError(f"no FER+ votes, from which the recipe {recipe.name} learns", faces.name, mend)
-    return part
-
-
-def _open(run: Run, faces: Faces, resume: bool) -> None:
+def _open(run: Run, faces: DataSet, resume: bool) -> None:
     """Make the run's folder, or check that the one to resume holds the same run."""
     if not run.world.first:
         return
@@ -201,7 +188,13 @@ def _first_network(run: Run, weights: str | Path | None) -> Network:
 
 
 def _run_phase(
-    run: Run, network: Network, number: int, phase: Phase, training: Faces, validation: Faces, faces: Faces
+    run: Run,
+    network: Network,
+    number: int,
+    phase: Phase,
+    training: Faces | ShardSplit,
+    validation: Faces,
+    faces: DataSet,
 ) -> None:
     """Train one phase, or load what it left where it is done."""
     name = f"{number}-{phase.name}"
@@ -218,7 +211,7 @@ def _run_phase(
     if run.rows:  # what an earlier phase reached is kept where this one diverges at once
         best.weights = copy_weights(network)
     trainer = _trainer(run, phase, name, [*average, history, best, *_plateau(phase, history), _Told(run)])
-    batches = _Batches(run, training, validation)
+    batches = Feed(Draws(run.recipe, run.seed, run.device, run.world), training, validation, run.rows)
     try:
         with in_contact():
             trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if checkpoint.is_file() else None)
@@ -232,9 +225,9 @@ def _run_phase(
     write_phase(done, best.weights, run.rows)
 
 
-def _loss(recipe: Recipe, phase: Phase, training: Faces) -> Loss:
-    labels = torch.from_numpy(training.emotion.copy())
-    weights = class_weights(labels, recipe.network.classes, recipe.class_weights)
+def _loss(recipe: Recipe, phase: Phase, training: Faces | ShardSplit) -> Loss:
+    counts = torch.tensor(list(training.label_counts().values()))
+    weights = weights_of_counts(counts, recipe.class_weights)
     smoothing = recipe.label_smoothing if phase.label_smoothing is None else phase.label_smoothing
     return Loss(weights, smoothing, recipe.votes_weight, _teacher(recipe, training.labels))
 
@@ -296,33 +289,6 @@ class _Told(L.Callback):
         self.run.on_epoch(row)
 
 
-class _Batches(L.LightningDataModule):
-    """Fresh training batches each epoch, from the run's seed and the epoch's number."""
-
-    def __init__(self, run: Run, training: Faces, validation: Faces) -> None:
-        super().__init__()
-        self.run = run
-        self.training = DeviceFaces.of(training, run.device, Head.VOTES in heads(run.recipe.network))
-        self.validation = DeviceFaces.of(validation, run.device)
-
-    def train_dataloader(self) -> TrainingBatches:
-        recipe, epoch = self.run.recipe, len(self.run.rows)
-        views = recipe.distill.views if recipe.distill else None
-        return TrainingBatches(
-            self.training,
-            recipe.batch_size,
-            recipe.augment,
-            recipe.preprocessing,
-            self.run.seed,
-            epoch,
-            views,
-            self.run.world,
-        )
-
-    def val_dataloader(self) -> PlainBatches:
-        return PlainBatches(self.validation, VALIDATION_BATCH, self.run.recipe.preprocessing, self.run.world)
-
-
 def write_history(rows: list[Row], path: Path) -> None:
     """Write the history as CSV, one row an epoch."""
     with atomic(path) as temporary, temporary.open("w", newline="") as file:
@@ -331,7 +297,7 @@ def write_history(rows: list[Row], path: Path) -> None:
         writer.writerows(rows)
 
 
-def _kept(error: DivergedError, run: Run, network: Network, best: KeepBest, faces: Faces) -> DivergedError:
+def _kept(error: DivergedError, run: Run, network: Network, best: KeepBest, faces: DataSet) -> DivergedError:
     """The same error, with the place of the last good weights where there are any."""
     phase_steps = f"{error.what}; nothing was kept, for no epoch had ended"
     if run.world.first and best.weights and weights_finite(best.weights):
@@ -341,7 +307,7 @@ def _kept(error: DivergedError, run: Run, network: Network, best: KeepBest, face
     return DivergedError(phase_steps, run.recipe.name, error.mend)
 
 
-def _save(run: Run, network: Network, faces: Faces, validation: Faces | None = None) -> Bundle:
+def _save(run: Run, network: Network, faces: DataSet, validation: Faces | None = None) -> Bundle:
     """Write the bundle; with a validation split its temperatures are fitted on that."""
     weights = {
         name: tensor.detach().cpu().contiguous().numpy()

@@ -59,6 +59,10 @@ class DeviceFaces:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def part(self, rows: slice | Tensor) -> DeviceFaces:
+        """The faces at these rows, in that order."""
+        return DeviceFaces(self.images[rows], self.labels[rows], None if self.shares is None else self.shares[rows])
+
 
 def scale(images: Tensor, how: Preprocessing) -> Tensor:
     """:func:`mien.model.preprocess.prepare` for tensors: uint8 (B, 1, 48, 48) to float32 (B, 1, 48, 48)."""
@@ -88,7 +92,7 @@ class TrainingBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         drawn = self.epoch % self.views if self.views else self.epoch
-        generator = torch.Generator().manual_seed(_mix(self.seed, drawn))
+        generator = torch.Generator().manual_seed(mix(self.seed, drawn))
         order = torch.randperm(len(self.faces), generator=generator)
         for step, start in enumerate(range(0, len(order), self.size)):
             whole = order[start : start + self.size]
@@ -128,6 +132,6 @@ class PlainBatches:
         return torch.arange(self.world.rank, len(self.faces), self.world.size, device=self.faces.labels.device)
 
 
-def _mix(seed: int, epoch: int) -> int:
+def mix(seed: int, epoch: int) -> int:
     """One seed from two, so that neighbouring seeds do not share epochs."""
     return (seed * 1_000_003 + epoch * 7_919 + 12_345) % (2**63)

@@ -35,14 +35,19 @@ def class_weights(labels: Tensor, classes: int, kind: str) -> Tensor:
     ``effective`` is scaled so that the weights' mean is 1. A class without faces gets the weight 0 under ``inverse``
     and ``effective``.
     """
-    counts = torch.bincount(labels, minlength=classes).float()
+    return weights_of_counts(torch.bincount(labels, minlength=classes), kind)
+
+
+def weights_of_counts(counts: Tensor, kind: str) -> Tensor:
+    """As :func:`class_weights`, from how many faces each class has, int64 (classes,)."""
+    counts = counts.float()
     if kind == "share":
         return counts / counts.sum()
     if kind == "inverse":
-        return torch.where(counts > 0, counts.sum() / (classes * counts), 0.0)
+        return torch.where(counts > 0, counts.sum() / (len(counts) * counts), 0.0)
     if kind == "effective":
         weights = torch.where(counts > 0, (1 - BETA) / (1 - BETA**counts), 0.0)
-        return weights * classes / weights.sum()
+        return weights * len(counts) / weights.sum()
     return torch.ones_like(counts)
 
 

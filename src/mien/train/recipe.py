@@ -15,6 +15,7 @@ from mien.errors import RecipeError
 from mien.model.preprocess import Preprocessing
 from mien.model.spec import CnnSpec, NetworkSpec
 from mien.train.augment import Augment
+from mien.train.blocks import Blocks
 from mien.train.distill import Distillation
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -125,6 +126,8 @@ class Recipe(BaseModel):
     data: Roles = Roles()
     preprocessing: Preprocessing = Preprocessing()
     batch_size: int = Field(default=64, ge=1)
+    order: Blocks | None = None
+    """In what order an epoch goes through the faces: all of them shuffled, or an order that shards can follow."""
     augment: Augment = Augment()
     class_weights: Literal["none", "share", "inverse", "effective"] = "none"
     """``share``: each class weighs its share of the training set, so that rare classes weigh less (the article's

@@ -1,0 +1,97 @@
+"""``mien score`` as a user runs it: a summary, one line for what is wrong, and exit codes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Ran
+from scoring import BAD, expected, pictures, rows_of, write_pictures
+
+Mien = Callable[..., Ran]
+OPTIONS = ("--model", "tiny", "--batch", 16, "--part", 32, "--engine", "local", "--workers", 1)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("input") / "a.parquet", pictures(120))
+
+
+def test_it_scores_says_so_and_knows_when_it_is_done(mien: Mien, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.parquet"
+    ran = mien("score", table, out, *OPTIONS)
+    assert ran.code == 0
+    assert ran.out.startswith(f"{out}: 120 rows by tiny; ")
+    assert ran.err == "note: 2 of 120 rows have an error; the column error says which\n"
+    assert rows_of(out) == expected("tiny", [f"{table}#{row}" for row in range(120)], pictures(120))
+    ran = mien("score", table, out, *OPTIONS, "--json")
+    told = json.loads(ran.out)
+    assert (ran.code, told["rows"], told["kept"], told["errors"], told["engine"]) == (0, 120, 120, 2, "none")
+    assert set(told) >= {
+        "out",
+        "model",
+        "sha256",
+        "detector",
+        "workers",
+        "parts",
+        "seconds",
+        "rows_a_second",
+        "stopped",
+    }
+    assert len([row for row in BAD if row < 120]) == told["errors"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["none.txt", "out"], "there is no such file or folder"),
+        (["TABLE", "out", "--model", "none"], "no such model"),
+        (["TABLE", "out", "--detector", "haar"], "no detector 'haar'"),
+        (["TABLE", "TABLE"], "inside the input"),
+        (["TABLE", "out", "--address", "127.0.0.1:1", "--engine", "local"], "only Ray has an address"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    mien: Mien, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = mien("score", *[str(table) if one == "TABLE" else one for one in arguments])
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert what in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_ray_the_engine_is_told_to_be_missing(
+    mien: Mien, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ray", "ray.data"):
+        monkeypatch.setitem(sys.modules, name, None)
+    ran = mien("score", table, tmp_path / "out", "--engine", "ray")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "pip install 'mien[ray]'" in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_sigterm_ends_it_in_order(table: Path, tmp_path: Path) -> None:
+    out, many = tmp_path / "out", tmp_path / "many.parquet"
+    write_pictures(many, pictures(120) * 40)
+    options = ["--model", "tiny", "--part", "64", "--engine", "local", "--workers", "1"]
+    command = [sys.executable, "-m", "mien", "score", str(many), str(out), *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("part-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    printed, told = process.communicate(timeout=30)
+    rows = sum(1 for _ in rows_of(out))
+    assert process.returncode == 143
+    assert "Traceback" not in told
+    assert told.splitlines()[-1] == f"error: interrupted with {rows:,} rows done; the same command goes on from there"
+    assert f"{rows:,} rows by tiny" in printed
