@@ -56,6 +56,7 @@ OTHER_WORDS = {
     "mien data check fer2013": "the drawn faces have other findings",
     "mien predict photos": "other photos",
     "mien predict examples_48_48_3": "a drawn face and a short run",
+    "mien predict faces/": "a short run may name faces otherwise on another machine",
     "mien show runs/article": "a drawn face",
     "mien train cnn-plain --data fer2013": "the page leaves epochs out, and a short run may stop elsewhere",
     "mien video": "another video",
