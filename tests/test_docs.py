@@ -14,13 +14,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import Ran
+from conftest import Ran, tiny_recipe
 from documents import (
     ELSEWHERE,
     NOT_RUN,
@@ -37,9 +36,6 @@ from documents import (
 from mien.data import Faces
 from mien.data.toy import draw_faces
 from mien.data.writers import convert_faces
-
-if TYPE_CHECKING:
-    from mien.train import Run
 
 Mien = Callable[..., Ran]
 SAME = (
@@ -66,14 +62,17 @@ OTHER_WORDS = {
 
 
 @pytest.fixture(scope="module")
-def world(tiny_run: Run, drawn: Faces, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(drawn: Faces, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with everything that the documents name."""
+    from mien.train import train
+
     folder = tmp_path_factory.mktemp("world")
     convert_faces(votes_of(draw_faces(400, seed=5)), folder / "fer2013.parquet", "parquet")
     for name in ("icml_face_data.csv", "drawn/icml_face_data.csv"):
         convert_faces(drawn, folder / name, "csv")
-    for name in ("article", "cnn-callbacks", "cnn-augment"):
-        shutil.copytree(tiny_run.out, folder / "runs" / name)
+    train(tiny_recipe(name="article"), drawn, folder / "runs" / "article", seed=1, device="cpu")
+    for name in ("cnn-callbacks", "cnn-augment"):
+        shutil.copytree(folder / "runs" / "article", folder / "runs" / name)
     write_pictures(folder)
     (folder / "photos").mkdir()
     shutil.copy(folder / "photo.jpg", folder / "photos" / "grace_hopper.jpg")
