@@ -78,7 +78,9 @@ def main():
     parser.add_argument("--json", type=Path, dest="out")
     out = parser.parse_args().out
     with tempfile.TemporaryDirectory() as folder:
-        report = {"command": COMMAND, **measure(Path(folder)), **environment()}
+        measured = measure(Path(folder))
+        hardware = environment()["hardware"]
+        report = {"command": COMMAND, **measured, "load_average": os.getloadavg()[2], "hardware": hardware}
     print(json.dumps(report, indent=2))
     if out:
         with atomic(out) as temporary:

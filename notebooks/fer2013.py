@@ -9,7 +9,7 @@
 #
 # Run it with `MIEN_DATA` naming FER2013 in any layout and `MIEN_IMAGENET` naming the weights (else they are downloaded once). Without `MIEN_DATA` faces are
 # *drawn*. **What is live here and what is not:** this notebook trains for a few epochs on a few thousand faces. The curves and figures of the full runs come
-# from `results/*.json`, and every place says which is which.
+# from `results/*.json`, and every place says which is which. The few faces of FER2013 that the committed copy shows are illustrations; the data are not here.
 
 # %%
 import io
@@ -32,7 +32,7 @@ from mien.evaluate import plots
 from mien.train import load_recipe
 from mien.train.summary import summarize_network
 
-LIVE_FACES = int(os.environ.get("MIEN_NOTEBOOK_FACES", "4000"))
+LIVE_FACES = int(os.environ.get("MIEN_NOTEBOOK_FACES", "3000"))
 """How many faces of Training the live run learns from."""
 LIVE_EPOCHS = os.environ.get("MIEN_NOTEBOOK_EPOCHS", "2,3").split(",")
 """How long its two phases are, at most."""
@@ -148,7 +148,7 @@ def told(row: dict) -> None:
 live = mien.train(recipe, fewer, RUNS / "live", on_epoch=told, progress=False)
 
 # %% [markdown]
-# Its curves (live):
+# Its curves (live). The loss in training is weighed by the classes' shares, as in the article, and so lies below that in validation:
 
 # %%
 show(plots.history(live.rows, f"Live: {len(kept):,} faces of {faces.name}"))
@@ -249,6 +249,8 @@ def remark(index: int) -> str:
     if best.faces.votes is None:
         return text
     shares = best.faces.vote_shares()[index]
+    if not shares.any():
+        return f"{text}\npeople: none of the seven"
     return f"{text}\npeople: {faces.labels[shares.argmax()]} {shares.max():.0%}"
 
 
@@ -297,12 +299,12 @@ for place, name in enumerate(rows):
     axes.bar(np.arange(7) + 0.2 * place - 0.3, recall, 0.2, label=name)
 axes.set_xticks(range(7), faces.labels)
 axes.set_ylabel("recall, PrivateTest")
-axes.legend(ncols=4, frameon=False)
+axes.legend(ncols=4, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 axes.spines[["top", "right"]].set_visible(False)
 show(figure)
 
 # %% [markdown]
-# The article's weights and its short-sighted input cost it the rare class: `article` never says Disgust. The rest of the way is limited by the labels: on
+# `article` never says Disgust: its class weights make the rare class count less (`results/ablations.json`). The rest of the way is limited by the labels: on
 # PrivateTest people themselves name fewer of FER2013's labels than `best` does. `docs/analysis.md` has the figures.
 #
 # ## From here
