@@ -117,7 +117,7 @@ def run(command: Command, mien: Mien) -> Ran:
 def words(line: str) -> str:
     """A line without its numbers and checksums, and without what depends on their width."""
     line = re.sub(r"\b[0-9a-f]{16,}\b", "#", re.sub("[━─]+", "-", line))
-    return " ".join(re.sub(r"\d[\d,.]*", "#", line).split())
+    return " ".join(re.sub(r"[+-]?\d[\d,.]*", "#", line).split())
 
 
 def numbers(line: str) -> list[float]:
