@@ -57,6 +57,7 @@ def test_int8_prints_its_table_or_is_refused_with_the_figure(
     path.unlink()
     monkeypatch.setattr(exporting, "quantized", ruined)
     monkeypatch.setattr(exporting, "DROP", -1.0)  # fifteen faces cannot tell a ruined model from a poor one
+    monkeypatch.setattr(exporting, "FACES", -15)
     ran = mien(*command)
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert "points of accuracy on PublicTest, and -100 is the most that passes. Nothing was written." in ran.err
