@@ -44,6 +44,11 @@ bench: setup  ## speed against peers, into results/; needs FER2013 in $$(SHARED)
 	$(BIN)/python benchmarks/browser_page.py
 	$(BIN)/python benchmarks/video.py --json results/video.json
 	$(BIN)/python benchmarks/serve.py --json results/serve.json
+	$(BIN)/python benchmarks/score.py --data $(SHARED)/data/fer2013.parquet --json results/score.json
+	$(BIN)/python benchmarks/stream.py --data $(SHARED)/data/fer2013.parquet \
+	  --weights $(SHARED)/data/mobilenet_1_0_224_tf_no_top.h5 --json results/stream.json
+	$(BIN)/python benchmarks/parallel.py --data $(SHARED)/data/fer2013.parquet \
+	  --weights $(SHARED)/data/mobilenet_1_0_224_tf_no_top.h5 --json results/parallel.json
 
 reliability: setup  ## every test of the fault table (docs/reliability.md), into results/; as root, about 10 minutes
 	$(BIN)/python benchmarks/reliability.py --json results/reliability.json
