@@ -9,7 +9,8 @@
 #
 # Run it with `MIEN_DATA` naming FER2013 in any layout and `MIEN_IMAGENET` naming the weights (else they are downloaded once). Without `MIEN_DATA` faces are
 # *drawn*. **What is live here and what is not:** this notebook trains for a few epochs on a few thousand faces. The curves and figures of the full runs come
-# from `results/*.json`, and every place says which is which. The few faces of FER2013 that the committed copy shows are illustrations; the data are not here.
+# from `results/*.json`, and every place says which is which. The committed copy shows no face of FER2013, since these are
+# not ours to pass on; run it to see them.
 
 # %%
 import io
@@ -90,7 +91,7 @@ pd.DataFrame(
 # %% [markdown]
 # ### Examples
 
-# %%
+# %% [faces]
 show(plots.examples(faces, title=f"Examples from {faces.name}"))
 
 # %% [markdown]
@@ -217,7 +218,7 @@ display(widgets.VBox([slider, picture]))
 # %% [markdown]
 # The article's example, number 106, as the slider shows it at first:
 
-# %%
+# %% [faces]
 show(portrait(first))
 
 # %% [markdown]
@@ -237,7 +238,7 @@ show(plots.confusion_matrix(np.asarray(best.figures["confusion"]), faces.labels,
 #
 # The faces on which `best` is wrong and surest. Where FER+ votes are at hand, what most of ten people saw stands below: often they side with the model.
 
-# %%
+# %% [faces]
 wrong = np.flatnonzero(best.predicted != best.faces.emotion)
 sure = wrong[np.argsort(-best.probabilities[wrong].max(axis=1))][:12]
 

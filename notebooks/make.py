@@ -2,12 +2,14 @@
 
 Usage: MIEN_DATA=D MIEN_IMAGENET=WEIGHTS python notebooks/make.py --execute
 
-Without --execute the outputs that stand in the notebook are lost.
+Without --execute the outputs that stand in the notebook are lost. Cells that begin with ``# %% [faces]`` show faces;
+where these are a data set's (MIEN_DATA), their outputs are left out of the copy that is written.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from pathlib import Path
 
@@ -17,15 +19,16 @@ from nbformat import NotebookNode
 
 HERE = Path(__file__).resolve().parent
 SOURCE, NOTEBOOK = HERE / "fer2013.py", HERE / "fer2013.ipynb"
-CELL = re.compile(r"^# %%(?: \[(markdown)\])?\n(.*?)(?=^# %%|\Z)", re.M | re.S)
+CELL = re.compile(r"^# %%(?: \[(markdown|faces)\])?\n(.*?)(?=^# %%|\Z)", re.M | re.S)
+LEFT_OUT = "Left out of this copy, as the faces are not ours to pass on. Run the cell to see them."
 LIMIT = 1800
 """Seconds that a cell may take."""
 
 
 def cells(text: str) -> list[tuple[str, str]]:
-    """The source's cells: ``markdown`` or ``code``, and the text."""
+    """The source's cells: ``markdown``, ``code`` or ``faces`` (code that shows some), and the text."""
     return [
-        ("markdown", re.sub(r"^# ?", "", body, flags=re.M).strip()) if kind else ("code", body.strip())
+        (kind, re.sub(r"^# ?", "", body, flags=re.M).strip()) if kind == "markdown" else (kind or "code", body.strip())
         for kind, body in CELL.findall(text)
     ]
 
@@ -36,6 +39,8 @@ def build(text: str) -> NotebookNode:
     for number, (kind, body) in enumerate(cells(text)):
         cell = nbformat.v4.new_markdown_cell(body) if kind == "markdown" else nbformat.v4.new_code_cell(body)
         cell.id = f"cell-{number}"
+        if kind == "faces":
+            cell.metadata["tags"] = ["faces"]
         notebook.cells.append(cell)
     return notebook
 
@@ -57,6 +62,13 @@ def execute(notebook: NotebookNode) -> NotebookNode:
     return client.execute()
 
 
+def leave_faces_out(notebook: NotebookNode) -> None:
+    """Put a line in place of the outputs that show faces."""
+    for cell in notebook.cells:
+        if "faces" in cell.metadata.get("tags", []):
+            cell.outputs = [nbformat.v4.new_output("stream", text=LEFT_OUT + "\n")]
+
+
 def main() -> None:
     """Make the notebook, and run it where that is asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -64,6 +76,8 @@ def main() -> None:
     notebook = build(SOURCE.read_text(encoding="utf-8"))
     if parser.parse_args().execute:
         execute(notebook)
+        if os.environ.get("MIEN_DATA"):
+            leave_faces_out(notebook)
     nbformat.write(notebook, NOTEBOOK)
 
 

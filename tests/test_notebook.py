@@ -33,11 +33,15 @@ def test_the_committed_notebook_is_its_sources_and_was_run(make: ModuleType) -> 
     notebook = nbformat.read(make.NOTEBOOK, 4)
     nbformat.validate(notebook)
     found = [(cell.cell_type, cell.source) for cell in notebook.cells]
-    assert found == make.cells(make.SOURCE.read_text(encoding="utf-8"))
+    source = make.cells(make.SOURCE.read_text(encoding="utf-8"))
+    assert found == [("markdown" if kind == "markdown" else "code", text) for kind, text in source]
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not [out for cell in code for out in cell.outputs if out.output_type == "error"]
-    assert sum("image/png" in out.get("data", {}) for cell in code for out in cell.outputs) >= 8
+    assert sum("image/png" in out.get("data", {}) for cell in code for out in cell.outputs) >= 6
+    shows_faces = [cell for cell in code if "faces" in cell.metadata.get("tags", [])]
+    assert len(shows_faces) == 3
+    assert [out.get("text") for cell in shows_faces for out in cell.outputs] == [make.LEFT_OUT + "\n"] * 3
     assert make.NOTEBOOK.stat().st_size < 1_500_000
 
 
