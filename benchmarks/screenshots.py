@@ -1,8 +1,9 @@
 """Pictures of the page: every tab, on a desktop and on a phone, light and dark. Writes docs/pictures/page-*.webp.
 
-    python benchmarks/screenshots.py ../shared/data/fer2013.parquet
+    mien data toy drawn --n 1400 && python benchmarks/screenshots.py drawn/icml_face_data.csv
 
-It needs the extras serve and dev, and a Chromium on the PATH or in CHROMIUM. The photo is a face of the data, enlarged.
+On drawn faces, since FER2013's are not ours to show. It needs the extras serve and dev, and a Chromium on the PATH or
+in CHROMIUM. The photo is three faces of the data, enlarged.
 """
 
 from __future__ import annotations
