@@ -31,6 +31,10 @@ NOT_RUN = {
     "mien fetch-detector": "downloads; tests/predict/test_detectors.py fetches from a server of its own",
     "curl": "tests/serve/test_client.py runs them against a service",
     "mien serve": "tests/serve/test_serve_command.py starts, asks and stops it",
+    "mien sweep": "a search is many runs; tests/sweep searches",
+    "mien card": "tests/test_cards.py makes cards",
+    "mien push": "tests/test_hub.py has a Hub of its own",
+    "mien pull": "tests/test_hub.py has a Hub of its own",
 }
 """The beginning of each command that is not run here, and why."""
 

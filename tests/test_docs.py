@@ -37,6 +37,7 @@ from documents import (
 from mien.data import Faces
 from mien.data.toy import draw_faces
 from mien.data.writers import convert_faces
+from mien.model.bundle import ASSETS, shipped_models
 
 Mien = Callable[..., Ran]
 SAME = (
@@ -81,6 +82,12 @@ def world(drawn: Faces, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Image.open(folder / "photo.jpg") as image:
         image.save(folder / "photos" / "astronaut.png")
     Image.fromarray(drawn.images[0]).save(folder / "face.png")
+    for number, image in enumerate(drawn.images[:60]):
+        place = folder / "crops" / ("calm", "smiling", "talking")[number % 3] / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place)
+    for name in shipped_models():
+        (folder / f"{name}.mien").symlink_to(ASSETS / f"{name}.mien")
     for name in ("photos/coffee.png", "wall.png"):
         Image.new("RGB", (320, 200), "#c8b8a0").save(folder / name)
     return folder
@@ -90,7 +97,7 @@ def world(drawn: Faces, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place(world: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's own copy of that folder, in which its commands run."""
     folder = tmp_path / "place"
-    shutil.copytree(world, folder)
+    shutil.copytree(world, folder, symlinks=True)
     for text in blocks(request.param, ("yaml",)):
         named = re.search("^name: (.*)", text, flags=re.M)
         (folder / f"{named[1] if named else 'space'}.yaml").write_text(text)
