@@ -89,6 +89,11 @@ def mount_page(
 
 
 def _theme() -> gr.themes.Base:
-    """Gradio's plainest theme with the system's fonts, and gray text that can be read (at least 4.5 to 1)."""
+    """Gradio's plainest theme with the system's fonts, gray text that can be read (at least 4.5 to 1), boxes seen."""
     theme = gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=_FONT, font_mono=_MONO)
-    return theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
+    return theme.set(
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
+    )
