@@ -16,13 +16,13 @@ from torch import Tensor
 
 from conftest import write_recipe
 from mien.data import Faces
-from mien.errors import RecipeError
+from mien.errors import ParallelError, RecipeError
 from mien.model.preprocess import Preprocessing
 from mien.train import Run
 from mien.train.augment import Augment
 from mien.train.launch import Hosts
 from mien.train.loader import Batch, DeviceFaces, PlainBatches, TrainingBatches
-from mien.train.parallel import World
+from mien.train.parallel import World, in_contact
 
 AUGMENT = Augment(rotation=10, shift=0.1, zoom=0.1, flip=True, brightness=0.2, contrast=0.2, erase=0.5)
 
@@ -49,6 +49,28 @@ pairs = [(y, z[rows]), (part.grad, whole.grad[rows]), (norm.weight.grad, plain.w
          (norm.running_var, plain.running_var)]
 print(max(float((one - other).detach().abs().max()) for one, other in pairs))
 '''
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "Application timeout caused pair closure",  # word for word from runs whose cable was cut
+        "[/pytorch/third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 40000ms for recv",
+        "Connection closed by peer [10.77.0.2]:33123",
+        "writev [10.77.0.2]:1: Broken pipe",
+    ],
+)
+def test_an_exchange_that_failed_is_told_as_lost_contact(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mien.train.parallel.grouped", lambda: True)
+    monkeypatch.setattr("mien.train.parallel.time.sleep", lambda seconds: None)
+    with pytest.raises(ParallelError, match="lost contact"), in_contact():
+        raise RuntimeError(told)
+
+
+def test_another_error_among_processes_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mien.train.parallel.grouped", lambda: True)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), in_contact():
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)")
 
 
 def batches(faces: Faces, world: World, size: int = 32) -> list[Batch]:

@@ -76,6 +76,20 @@ class World:
 
 ALONE = World(0, 1)
 
+LOST = (
+    "gloo",
+    "nccl",
+    "connection closed",
+    "connection reset",
+    "broken pipe",
+    "timed out",
+    "timeout caused pair closure",
+    "socket",
+    "no route to host",
+    "network is unreachable",
+)
+"""What PyTorch says, in lower case, where an exchange with another process failed; not all name their library."""
+
 
 @contextmanager
 def in_contact() -> Iterator[None]:
@@ -94,8 +108,7 @@ def in_contact() -> Iterator[None]:
 
 
 def _exchange_failed(error: RuntimeError) -> bool:
-    words = ("gloo", "nccl", "connection closed", "connection reset", "timed out", "socket")
-    return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in words)
+    return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in LOST)
 
 
 def total(*numbers: float) -> tuple[float, ...]:
