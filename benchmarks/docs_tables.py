@@ -71,7 +71,7 @@ def recipes_table():
         )
         known = (RESULTS / f"{name}.json").is_file()
         score = percent(private(read(name))["accuracy"], 2) if known else "not measured"
-        start = "ImageNet" if recipe.imagenet else "random"
+        start = f"`{recipe.start}`" if recipe.start else "ImageNet" if recipe.imagenet else "random"
         rows.append([f"`{name}`", network(recipe), start, phases, recipe.data.validation, score])
     return table(
         ["recipe", "network", "starts from", "what trains (epochs, optimizer)", "chosen on", "PrivateTest"], rows

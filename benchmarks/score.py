@@ -20,13 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from told import command, tell
 
 from mien.emotions import LABELS
-from mien.files import atomic
 from mien.predict import Predictor
-from mien.provenance import environment
 
-COMMAND = "python benchmarks/score.py --data D --json results/score.json"
 BATCH, EVERY = 64, 0.5
 
 
@@ -76,9 +74,9 @@ def megabytes(process):
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
 
 
-def watch(command, out):
+def watch(words, out):
     """Run the command; its summary, and memory twice a second from its first part on."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     samples, printed = [], []
     reader = threading.Thread(target=lambda: printed.extend(process.communicate()))
     reader.start()
@@ -153,9 +151,9 @@ def main():
         table = next(pq.ParquetFile(options.data).iter_batches(min(whole, options.plain), columns=["image"]))
         blobs = table.column(0).to_pylist()
         rates = {count: [plain(model, count, blobs)] for count in threads}
-        command = [sys.executable, "-m", "mien", "score", folder / "faces", folder / "out", "--model", model, "--json"]
-        command += ["--engine", options.engine, "--workers", options.workers, "--batch", BATCH]
-        summary, samples, told = watch(list(map(str, command)), folder / "out")
+        words = [sys.executable, "-m", "mien", "score", folder / "faces", folder / "out", "--model", model, "--json"]
+        words += ["--engine", options.engine, "--workers", options.workers, "--batch", BATCH]
+        summary, samples, printed = watch(list(map(str, words)), folder / "out")
         for count in threads:
             rates[count].append(plain(model, count, blobs))
         found = check(folder / "out", whole, options.rows)
@@ -163,8 +161,9 @@ def main():
     rate, alone = summary["rows_a_second"], {count: statistics.mean(both) for count, both in rates.items()}
     memory = quarters(samples)
     report = {
-        "command": COMMAND, "model": options.model + ("-int8" if options.int8 else ""), "engine": options.engine,
-        "workers": options.workers, "rows": options.rows, "seconds": summary["seconds"], "rows_a_second": rate,
+        "command": command(__file__), "model": options.model + ("-int8" if options.int8 else ""),
+        "engine": options.engine, "workers": options.workers, "rows": options.rows,
+        "seconds": summary["seconds"], "rows_a_second": rate,
         "plain_predictor": {
             f"threads {count}": {
                 "faces_a_second": round(alone[count], 1), "before_and_after": [round(rate, 1) for rate in both]
@@ -179,12 +178,9 @@ def main():
         "grown_megabytes_last_to_first_quarter": {
             name: round(parts[3]["mean"] - parts[0]["mean"], 1) for name, parts in memory.items()
         },
-        "bytes_a_row_written": round(size / options.rows, 1), **found, "stderr": told, **environment(),
+        "bytes_a_row_written": round(size / options.rows, 1), **found, "stderr": printed,
     }  # fmt: skip
-    print(json.dumps(report, indent=2))
-    if options.out:
-        with atomic(options.out) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    tell(report, options.out)
 
 
 if __name__ == "__main__":
