@@ -6,8 +6,8 @@ Usage: python benchmarks/parallel.py --data D [--weights H5] [--steps N] [--epoc
 1. Losses of the first N steps: the recipe fast from the same seed with the same batches, by one process and by two,
    with one thread each. In float64, in which rounding is too small to hide a mistake, and in float32, as mien trains.
    There rounding grows from step to step, so the same is done with one process of two threads: what it does alone.
-2. Figures: the recipe fast cut to a few epochs, by one process from several seeds, and by two from the first seed. The
-   two's accuracy is compared with the one's from the same seed; the seeds' own spread says what noise is.
+2. Figures: the recipe fast cut to a few epochs, by one process and by two, from the same seeds. What noise is say the
+   seeds' own spread, and the standard error of an accuracy on so many faces.
 3. Speed: two processes with one thread each, and one process with two threads, take turns of so many steps. Each
    round's ratio of their seconds counts once.
 """
@@ -27,6 +27,8 @@ from told import command, tell
 from mien.train import load_recipe
 
 HERE = Path(__file__).resolve().parent
+VALIDATION = 3589
+"""Faces of PublicTest."""
 TOLERANCE = 1e-12
 """Largest relative difference of a step's loss in float64 that rounding is taken to explain: sums over a batch come in
 another order, and every step starts from where the rounding of those before it has led."""
@@ -113,16 +115,20 @@ def short_run(options, folder, processes, seed):
 
 
 def compare_figures(options, folder):
-    one = [short_run(options, folder, 1, seed) for seed in range(options.seeds)]
-    two = short_run(options, folder, 2, 0)
-    accuracies = [row["val_accuracy"] for row in one]
+    one, two = ([short_run(options, folder, count, seed) for seed in range(options.seeds)] for count in (1, 2))
+    accuracies = [[row["val_accuracy"] for row in rows] for rows in (one, two)]
+    means = [statistics.mean(values) for values in accuracies]
+    chance = (means[0] * (1 - means[0]) / VALIDATION) ** 0.5
     return {
         "epochs": options.epochs,
         "split": "PublicTest",
         "one_process_by_seed": one,
-        "two_processes": two,
-        "difference_of_accuracy": two["val_accuracy"] - accuracies[0],
-        "spread_of_seeds": max(accuracies) - min(accuracies),
+        "two_processes_by_seed": two,
+        "accuracy": dict(zip(("one_process", "two_processes"), means, strict=True)),
+        "difference_of_accuracy": means[1] - means[0],
+        "largest_difference_for_a_seed": max(abs(b - a) for a, b in zip(*accuracies, strict=True)),
+        "spread_of_seeds": max(max(values) - min(values) for values in accuracies),
+        "standard_error_of_one_accuracy": chance,
     }
 
 

@@ -122,8 +122,10 @@ def parallel_rows(parallel):
     ]
     if figures:
         gap, noise = 100 * figures["difference_of_accuracy"], 100 * figures["spread_of_seeds"]
-        what = f"their accuracy after {figures['epochs']} epochs; seeds of one process differ by"
-        lines += [row(what, f"{gap:+.2f} points; {noise:.2f} points", where)]
+        seeds, chance = len(figures["two_processes_by_seed"]), 100 * figures["standard_error_of_one_accuracy"]
+        what = f"two processes against one: mean accuracy after {figures['epochs']} epochs, {seeds} seeds"
+        told = f"{gap:+.2f} points; seeds differ by up to {noise:.2f}, one figure's standard error is {chance:.2f}"
+        lines += [row(what, told, where)]
     if speed:
         ratio = speed["ratio"]
         what = "faces a second, two processes with one thread over one process with two"

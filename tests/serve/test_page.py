@@ -16,7 +16,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from browser import find_browser
-from mien.data import Faces
+from conftest import tiny_recipe
+from mien.data import Faces, load_faces
 from mien.data.faces import USAGES, Usage
 from mien.model.session import Session
 from mien.model.spec import Head
@@ -24,7 +25,8 @@ from mien.predict import Predictor
 from mien.serve.api import create_app
 from mien.serve.settings import Settings
 from mien.serve.ui import build_page, mount_page
-from mien.train import Run
+from mien.train import Run, train
+from owned import draw_own, put_own
 from serving import running
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
@@ -68,6 +70,25 @@ def fer_page(some_fer: Faces, fast: Predictor) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Predictor, Faces]:
+    """A model of three classes that are no emotions, and the faces that it learned and is judged on."""
+    root = tmp_path_factory.mktemp("own")
+    put_own(root / "crops", draw_own(("big smile", "calm", "überrascht"), 40))
+    faces = load_faces(root / "crops")
+    bundle = train(tiny_recipe(), faces, root / "run", device="cpu").bundle
+    assert bundle is not None
+    return Predictor(bundle, threads=1), faces
+
+
+@pytest.fixture(scope="module")
+def own_page(own: tuple[Predictor, Faces]) -> Iterator[str]:
+    model, faces = own
+    service = create_app({"own": model}, Settings(), None)
+    with running(mount_page(service, build_page({"own": model}, faces), "/")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     path = find_browser()
     if path is None:
@@ -104,7 +125,7 @@ def opened(page: Page, address: str, tab: str = "Predict") -> Page:
 def shares(page: Page, where: str) -> dict[str, float]:
     """The first bars below an element."""
     lines = page.locator(f"{where} .mien-bars").first.locator("li").all_inner_texts()
-    pairs = (re.fullmatch(r"(\w+)(?:\s+\(true label\))?\s+([\d.]+)%", line.strip()) for line in lines)
+    pairs = (re.fullmatch(r"(\w[\w ]*\w)(?:\s+\(true label\))?\s+([\d.]+)%", line.strip()) for line in lines)
     return {match[1]: float(match[2]) / 100 for match in pairs if match}
 
 
@@ -217,6 +238,22 @@ def test_neutral_taken_for_sad_by_filters_and_by_cell(
     expect(page.locator("#mien-summary")).to_contain_text(f"{len(wanted)} of 400 faces fit.")
     expect(cell).to_have_attribute("aria-pressed", "true")
     expect(cell).to_be_focused()
+
+
+def test_classes_of_ones_own(page: Page, own_page: str, own: tuple[Predictor, Faces], tmp_path: Path) -> None:
+    model, public = own[0], own[1].select("PublicTest")
+    said = Session(model.bundle).probabilities(public.images[:1])[Head.LABELS][0]
+    opened(page, own_page, "Explore")
+    expect(page.locator("#mien-matrix .mien-cell")).to_have_count(9)
+    expect(page.locator("#mien-face")).to_contain_text(f"Label: {public.labels[public.emotion[0]]}")
+    assert shares(page, "#mien-face") == pytest.approx(dict(zip(public.labels, said, strict=True)), abs=6e-4)
+    choose(page, "True label", "überrascht")
+    expect(page.locator("#mien-summary")).to_contain_text(f"{(public.emotion == 2).sum()} of {len(public)} faces fit.")
+    Image.fromarray(public.images[0]).save(tmp_path / "crop.png")
+    opened(page, own_page).get_by_label("Each picture is one face already").check()
+    page.set_input_files("#mien-files", tmp_path / "crop.png")
+    expect(page.locator("#mien-result h3")).to_have_text("crop.png")
+    assert list(shares(page, "#mien-result")) == list(public.labels)
 
 
 def test_leaked_and_suspect_faces_are_found_and_marked(page: Page, fer_page: str, some_fer: Faces) -> None:

@@ -67,7 +67,9 @@ class World:
         if self.size == 1:
             return {"devices": 1}
         backend = "nccl" if device == "cuda" else "gloo"
-        strategy = DDPStrategy(process_group_backend=backend, timeout=timedelta(seconds=PATIENCE))
+        # Buffers are batch norm's statistics, which every process has computed alike.
+        patience = timedelta(seconds=PATIENCE)
+        strategy = DDPStrategy(process_group_backend=backend, timeout=patience, broadcast_buffers=False)
         return {"devices": self.local, "num_nodes": self.size // self.local, "strategy": strategy}
 
     def _bounds(self, whole: int) -> tuple[int, int]:
