@@ -60,8 +60,7 @@ class _Shared(torch.autograd.Function):
         _, gamma, bias = torch.ops.aten.native_batch_norm_backward(
             dy, x, weight, None, None, mean, scale, True, ctx.eps, [False, True, True]
         )  # this process's part of the sums; DDP adds up the parts
-        sums = torch.stack([bias, gamma]).double()
-        dist.all_reduce(sums)
+        sums = _total(torch.stack([bias, gamma]).double())  # (2, C)
         slope = (weight * scale).double()
         shift, share = -(sums / count) * slope
         share = share * scale
@@ -71,6 +70,17 @@ class _Shared(torch.autograd.Function):
 
 def _wide(channels: Tensor, like: Tensor) -> Tensor:
     return channels.to(like.dtype)[:, None, None]
+
+
+def _total(part: Tensor) -> Tensor:
+    """The sum over all processes, added up in the same order in each.
+
+    So small a tensor costs the time of its messages only, and gloo's all_gather sends fewer in a row than its
+    all_reduce: a third of the time between two processes of one machine.
+    """
+    parts = [torch.empty_like(part) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, part)
+    return torch.stack(parts).sum(dim=0)
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,6 +94,6 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     _, mean, scale = torch.native_batch_norm(x, None, None, None, None, True, 0.0, EPS)
     mean, variance = mean.double(), scale.double() ** -2 - EPS
     sums = torch.cat([mean * count, (variance + mean**2) * count, count])  # (2C + 1,)
-    dist.all_reduce(sums)
+    sums = _total(sums)
     mean, square = (sums[:-1] / sums[-1]).chunk(2)
     return mean.to(kind), (square - mean**2).clamp_min(0).to(kind), sums[-1]
