@@ -21,7 +21,7 @@ demo: setup  ## the main job on drawn faces: data, training, evaluation, picture
 	$(BIN)/mien demo --out $(OUT)
 
 test: setup  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check

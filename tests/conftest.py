@@ -35,6 +35,27 @@ class Ran:
     err: str
 
 
+LONGEST_FIRST = (
+    "test_docs.py",
+    "train/test_two_hosts.py",
+    "train/test_parallel.py",
+    "serve/test_page.py",
+    "test_notebook.py",
+    "train/test_stream.py",
+    "score/test_score_ray.py",
+    "reliability/test_score_faults.py",
+    "train/test_first_steps.py",
+    "train/test_resume.py",
+)
+"""Files that take half a minute or more: started late, one of them keeps a single process busy at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest files first; all others keep their order."""
+    rank = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests never touch the user's cache, unless MIEN_CACHE names one on purpose."""
