@@ -16,7 +16,7 @@ from mien.train import load_recipe, shipped_recipes
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, DOCS = ROOT / "results", ROOT / "docs"
-FILLED = ("start.md", "recipes.md", "data.md", "results.md")
+FILLED = ("start.md", "recipes.md", "data.md", "results.md", "score.md")
 NEED = {
     "load": "pandas",
     "keras_epoch": "TensorFlow in an environment of its own",
@@ -153,7 +153,35 @@ def five_minutes_table():
     return [note, "", *table(["command", "time"], rows)]
 
 
+def score_table():
+    """A million rows through the command, by each way of sharing out the work that was measured."""
+    runs = [run for run in map(read, ("score", "score_local")) if run["rows"] >= 1_000_000]
+    head = ["", *(f"`--engine {run['engine']}`, {run['workers']} workers" for run in runs)]
+
+    def line(what, value):
+        return [what, *map(value, runs)]
+
+    def memory(side):
+        first, grown = "megabytes_by_quarter", "grown_megabytes_last_to_first_quarter"
+        return lambda run: f"{run[first][side][0]['mean']:.0f} MB, grown by {run[grown][side]:.1f} MB"
+
+    share = "of_as_many_plain_predictors_as_workers"
+    return table(
+        head,
+        [
+            line("model", lambda run: f"`{run['model']}`"),
+            line("rows, each once and in order", lambda run: f"{run['rows_in_order_once']:,}"),
+            line("rows a second", lambda run: f"{run['rows_a_second']:,.0f}"),
+            line("of as many plain predictors of one thread", lambda run: f"{100 * run['efficiency'][share]:.0f} %"),
+            line("memory of the command, first quarter; by the last", memory("command")),
+            line("memory of the workers, first quarter; by the last", memory("workers")),
+            line("written a row", lambda run: f"{run['bytes_a_row_written']:.0f} bytes"),
+        ],
+    )
+
+
 TABLES = {
+    "score": score_table,
     "recipes": recipes_table,
     "data": data_table,
     "leaks": leaks_text,

@@ -151,8 +151,8 @@ def projected(found):
     add("core-hours an epoch of `fast`", lambda n: short(n * cost / 3600))
     add(f"core-hours of `fast`, {EPOCHS} epochs", lambda n: short(EPOCHS * n * cost / 3600))
     add(
-        "hours for one process to read an epoch, without training",
-        stream and (lambda n: short(n / stream["pass"] / 3600)),
+        "seconds for one process to read an epoch, without training",
+        stream and (lambda n: short(n / stream["pass"])),
     )
     add(f"cores to train {EPOCHS} epochs in a day", lambda n: short(EPOCHS * n * cost / 86_400))
     rate = stream and stream["bytes_a_face"]
@@ -192,7 +192,7 @@ def row(*cells):
 
 def short(value):
     """Three significant digits at most, no exponent."""
-    return f"{value:,.0f}" if value >= 100 else f"{float(f'{value:.2g}'):g}"
+    return f"{value:,.0f}" if value >= 100 else f"{float(f'{value:.2g}'):.5f}".rstrip("0").rstrip(".")
 
 
 def plan():
