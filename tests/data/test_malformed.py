@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,16 @@ def flipped_parquet(folder: Path) -> Path:
     return path
 
 
+def parquet_with_a_flipped_name(folder: Path) -> Path:
+    """The names of columns stand in the footer: of one of them the first letter is no UTF-8 any more."""
+    path = parquet(folder, image=[b"a face"], emotion=[0])
+    data = bytearray(path.read_bytes())
+    for match in re.finditer(b"emotion", data):
+        data[match.start()] ^= 0x80
+    path.write_bytes(data)
+    return path
+
+
 def empty_folder(folder: Path) -> Path:
     (folder / "nothing").mkdir()
     return folder / "nothing"
@@ -144,6 +155,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "gzip without tar": (raw("bad.tar.gz", gzip.compress(b"hello" * 500)), "the archive is damaged"),
     "half a parquet": (lambda folder: parquet(folder, 0.5), "the parquet file is damaged"),
     "a parquet of zeros": (flipped_parquet, "the parquet file is damaged"),
+    "a parquet with a flipped name": (parquet_with_a_flipped_name, "the parquet file is damaged"),
     "other columns": (lambda folder: parquet(folder, face=[b"1"], mood=[3]), "it has face, mood"),
     "a parquet label 9": (lambda folder: parquet(folder, image=[image_bytes()], label=[9]), "data row 1: '9' is none"),
     "a parquet without bytes": (lambda folder: parquet(folder, image=[b""], label=[0]), "row 1: the image is empty"),

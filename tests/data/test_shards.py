@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -201,6 +202,21 @@ def test_a_flipped_bit_is_found_or_does_no_harm(spoilt: Path, noise: Faces, plac
         assert "\n" not in str(found)
     else:
         assert same(found, noise.select("Training"))
+
+
+@pytest.mark.parametrize("name", [b"image", b"emotion", b"ferplus_neutral"])
+def test_a_flipped_bit_in_a_column_s_name_is_found_or_does_no_harm(spoilt: Path, noise: Faces, name: bytes) -> None:
+    path = spoilt / "Training-00001.parquet"
+    whole = path.read_bytes()
+    errors = 0
+    for match in re.finditer(name, whole):
+        data = bytearray(whole)
+        data[match.start()] ^= 1
+        path.write_bytes(data)
+        found = outcome(lambda: read_all(spoilt))
+        errors += isinstance(found, DataError)
+        assert str(path) in str(found) if isinstance(found, DataError) else same(found, noise.select("Training"))
+    assert errors
 
 
 def test_a_flipped_bit_of_a_pixel_is_one_clear_error(spoilt: Path, noise: Faces) -> None:

@@ -77,7 +77,7 @@ def _open(parquet: Any, path: Path) -> Any:
     arrow = require("pyarrow", "train")
     try:
         return parquet.ParquetFile(path)
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, ValueError, LookupError) as error:
         raise _damaged(path, error) from error
 
 
@@ -136,7 +136,7 @@ def _read_shard(shard: _Shard, pool: ThreadPoolExecutor, builder: Builder, row: 
             _add_batch(batch, shard, layout, pool, builder, range(row, row + len(batch)), first)
             row += len(batch)
             builder.tick(row, total, "faces")
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, ValueError, LookupError) as error:
         raise _damaged(shard.path, error) from error
     return row
 

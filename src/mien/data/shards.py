@@ -268,7 +268,7 @@ class ShardSplit:
         arrow = require("pyarrow", "train")
         try:
             faces = self._to_faces(self._open(path).read_row_group(inner, self._columns(), use_threads=False), number)
-        except (arrow.ArrowException, OSError, ValueError, IndexError) as error:
+        except (arrow.ArrowException, OSError, ValueError, LookupError) as error:
             raise DataError(f"the shard is damaged ({str(error).splitlines()[0]})", path, _AGAIN) from error
         if block_digest(faces) != file.blocks[inner]:
             rows = f"{inner * self.block + 1:,} to {inner * self.block + len(faces):,}"

@@ -110,7 +110,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
     arrow, parquet = require("pyarrow", "train"), require("pyarrow.parquet", "train")
     try:
         rows = parquet.read_table(path).to_pylist()
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, ValueError, LookupError) as error:
         raise DataError(f"it cannot be read ({str(error).splitlines()[0]})", path, MEND) from error
     for number, row in enumerate(rows, start=1):
         yield number, {str(name): "" if value is None else str(value) for name, value in row.items()}

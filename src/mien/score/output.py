@@ -182,7 +182,7 @@ def _read_part(path: Path) -> Any:
     arrow, parquet = require("pyarrow", "score"), require("pyarrow.parquet", "score")
     try:
         return parquet.read_table(path, page_checksum_verification=True, use_threads=False)
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, ValueError, LookupError) as error:
         raise DataError("this part is damaged", path, "Remove it and run the same command again.") from error
 
 

@@ -71,7 +71,7 @@ def read_names(place: str) -> Iterator[str | None]:
         try:
             for batch in table.iter_batches(_BATCH * 16, columns=[column], use_threads=False):
                 yield from batch.column(0).cast(arrow.string()).to_pylist()
-        except (arrow.ArrowException, OSError) as error:
+        except (arrow.ArrowException, OSError, ValueError, LookupError) as error:
             raise _damaged(place, error) from error
 
 
@@ -99,7 +99,7 @@ class Cursor:
         arrow = require("pyarrow", "score")
         try:
             yield from self._read(segment)
-        except (arrow.ArrowException, OSError, DataError) as error:
+        except (arrow.ArrowException, OSError, ValueError, LookupError, DataError) as error:
             self.close()
             raise error if isinstance(error, DataError) else _damaged(segment.shard.name, error) from error
 
@@ -160,7 +160,7 @@ def _open(file: IO[bytes], name: str) -> Any:
     parquet, arrow = require("pyarrow.parquet", "score"), require("pyarrow", "score")
     try:
         return parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, ValueError, LookupError) as error:
         raise _damaged(name, error) from error
 
 
