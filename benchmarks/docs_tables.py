@@ -16,7 +16,7 @@ from mien.train import load_recipe, shipped_recipes
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, DOCS = ROOT / "results", ROOT / "docs"
-FILLED = ("start.md", "recipes.md", "data.md", "results.md", "score.md")
+FILLED = ("start.md", "recipes.md", "data.md", "results.md", "score.md", "finetune.md")
 NEED = {
     "load": "pandas",
     "keras_epoch": "TensorFlow in an environment of its own",
@@ -28,6 +28,12 @@ NEED = {
     "browser": "npm, Chromium",
 }
 """What a command needs beside the data and `mien[dev]`."""
+NAMED = {
+    "as it is": "`best` as it is, without training",
+    "fast": "`fast`, from ImageNet",
+    "cnn-plain": "`cnn-plain`, from nothing",
+}
+"""What the ways of finetune_gain.json are called, where their command does not say it."""
 COMMANDS = {"data_check": "mien data check D --json"}
 """Where a result does not name its command itself."""
 
@@ -180,7 +186,23 @@ def score_table():
     )
 
 
+def finetune_table():
+    """Accuracy of each way of learning three classes, by how many pictures there are of each."""
+    found = read("finetune_gain")
+    sizes = sorted({row["faces_each"] for row in found["summary"]})
+    named = {}
+    for row in found["summary"]:
+        spread = "" if row["deviation"] is None else f" ± {100 * row['deviation']:.1f}"
+        named.setdefault(row["recipe"], {})[row["faces_each"]] = f"{100 * row['accuracy']:.1f}{spread} %"
+    head = ["pictures of each class to train on", *map(str, sizes)]
+    rows = [
+        [NAMED.get(recipe, f"`{recipe}`"), *(cells.get(size, "") for size in sizes)] for recipe, cells in named.items()
+    ]
+    return table(head, rows)
+
+
 TABLES = {
+    "finetune": finetune_table,
     "score": score_table,
     "recipes": recipes_table,
     "data": data_table,
