@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -54,6 +55,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the longest files first; all others keep their order."""
     rank = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C heard here and in what tests start, also in a shell's background, where it is ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def process_state() -> dict[str, object]:
+    """What one file of tests could leave behind for the next in the same process."""
+    handlers = {one.name: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    return {**os.environ, **handlers, "working folder": Path.cwd()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_it_was(_own_cache: None) -> Iterator[None]:
+    """Which file runs after which depends on the machine's pace, so none may change the process for the next.
+
+    Variables of their own that libraries set as they are imported do no harm.
+    """
+    before = process_state()
+    yield
+    after = process_state()
+    watched = before.keys() - {"PYTEST_CURRENT_TEST"} | {name for name in after if name.startswith("MIEN_")}
+    left = {name: after.get(name) for name in watched if before.get(name) != after.get(name)}
+    assert not left, f"left changed in this process: {left}"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from mien.cli.signals import Terminated, leave_sigterm, stop_on_signals, terminable
+
+
+@pytest.fixture(autouse=True)
+def _sigterm_is_nobodys() -> Iterator[None]:
+    """As in a command that has just started, whatever other tests' libraries have installed."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -52,10 +54,12 @@ def cluster() -> Iterator[Any]:
         patch.setenv(name, "0")
     from ray.cluster_utils import Cluster
 
+    handler = signal.getsignal(signal.SIGTERM)  # a node sets its own, for good
     head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 * 1024**2, "_system_config": QUICK}
     found = Cluster(initialize_head=True, head_node_args=head)
     yield found
     found.shutdown()
+    signal.signal(signal.SIGTERM, handler)
     patch.undo()
 
 
@@ -79,6 +83,7 @@ def test_a_node_killed_in_mid_job_changes_nothing(
     import ray
 
     assert not ray.is_initialized()
+    assert "PYTHONBREAKPOINT" not in os.environ
 
 
 def test_a_model_that_does_not_run_is_the_workers_error(cluster: Any, table: Path) -> None:

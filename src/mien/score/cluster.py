@@ -97,7 +97,7 @@ def _surroundings(address: str | None) -> Iterator[None]:
     give way to every other process of this machine, where those of the other engine do not.
     """
     wanted = {"RAY_USAGE_STATS_ENABLED": "0"} | ({} if address else _ALONE)
-    before = {name: os.environ.get(name) for name in wanted}
+    before = {name: os.environ.get(name) for name in (*wanted, "PYTHONBREAKPOINT")}  # the last is set by Ray itself
     os.environ.update(wanted)
     try:
         yield
@@ -122,8 +122,10 @@ def _ray(workers: int, address: str | None) -> Iterator[tuple[Any, int]]:
     ours = not ray.is_initialized()
     if ours:
         handler = signal.getsignal(signal.SIGTERM)
-        _start(ray, workers, address)
-        _handle_sigterm(handler)
+        try:
+            _start(ray, workers, address)
+        finally:
+            _handle_sigterm(handler)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
