@@ -81,8 +81,8 @@ def main():
     parser.add_argument("root", type=Path)
     parser.add_argument("--weights", type=Path)
     options = parser.parse_args()
-    keep_freed_memory()
     feed, seconds = feed_of(options.how, options.root)
+    keep_freed_memory()  # after the reading, as mien train does
     trainer = Trainer(feed, options.weights)
     say({"seconds": seconds, "peak": peak_bytes()})
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""What the crowd saw in a face."""
+"""A set of faces: its splits, its keys, and what the crowd saw."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mien.data import Faces
+from mien.data.faces import pixel_keys
 from mien.emotions import FERPLUS, FERPLUS_OF_EMOTION, Emotion
 from mien.errors import DataError
 
@@ -54,3 +57,28 @@ def test_fer2013_has_2720_clear_faces_in_private_test(fer2013: Faces) -> None:
 def test_without_votes_it_says_so(some_faces: Faces) -> None:
     with pytest.raises(DataError, match="no FER"):
         replace(some_faces, votes=None).majority()
+
+
+def test_a_split_that_lies_together_is_not_copied(some_faces: Faces) -> None:
+    part = some_faces.select("PublicTest")
+    assert np.shares_memory(part.images, some_faces.images)
+    assert part.row.tolist() == list(range(14, 28))
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=42))
+def test_a_split_holds_its_rows_in_their_order(some_faces: Faces, usage: list[int]) -> None:
+    faces = replace(some_faces.take(slice(0, len(usage))), usage=np.array(usage, np.uint8))
+    for number, name in enumerate(("Training", "PublicTest", "PrivateTest")):
+        rows = [row for row, one in enumerate(usage) if one == number]
+        if rows:
+            part = faces.select(name)
+            assert part.row.tolist() == rows
+            assert np.array_equal(part.images, some_faces.images[rows])
+
+
+def test_equal_pixels_have_equal_keys_wherever_they_lie(some_faces: Faces) -> None:
+    images = np.concatenate([some_faces.images, some_faces.images[::-1]])
+    keys = pixel_keys(images)
+    assert keys[:42] == keys[42:][::-1]
+    assert len(set(keys)) == 42
+    assert pixel_keys(np.asfortranarray(images)) == keys

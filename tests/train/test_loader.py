@@ -89,11 +89,24 @@ def test_plain_batches_keep_the_order() -> None:
     assert torch.cat(parts).tolist() == list(range(20))
 
 
-def test_the_callers_faces_are_copied(some_faces: Faces) -> None:
-    on_device = DeviceFaces.of(some_faces)
-    assert on_device.images.shape == (42, 1, 48, 48)
-    on_device.images.zero_()
-    assert some_faces.images.any()
+def test_the_callers_faces_are_neither_copied_nor_changed(some_faces: Faces) -> None:
+    before = some_faces.images.copy()
+    faces = DeviceFaces.of(some_faces)
+    assert faces.images.shape == (42, 1, 48, 48)
+    assert faces.images.data_ptr() == some_faces.images.ctypes.data
+    wild = Augment(rotation=20, shift=0.1, zoom=0.1, flip=True, brightness=0.2, contrast=0.2, erase=1.0)
+    for loader in (TrainingBatches(faces, 16, wild, Preprocessing(), 0, 0), PlainBatches(faces, 16, Preprocessing())):
+        for batch in loader:
+            batch.images.zero_()
+    assert np.array_equal(some_faces.images, before)
+
+
+def test_faces_that_may_not_be_written_to_are_copied(some_faces: Faces) -> None:
+    images = some_faces.images.copy()
+    images.flags.writeable = False
+    faces = DeviceFaces.of(replace(some_faces, images=images))
+    assert faces.images.data_ptr() != images.ctypes.data
+    assert np.array_equal(faces.images[:, 0].numpy(), images)
 
 
 def test_faces_without_label_are_refused(some_faces: Faces) -> None:

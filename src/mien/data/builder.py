@@ -95,7 +95,7 @@ class Builder:
         self.skipped: list[str] = []
         self.resized: list[str] = []
         self.labels: tuple[str, ...] = LABELS
-        self._images: list[NDArray[np.uint8]] = []
+        self._images = np.empty((0, SIDE, SIDE), np.uint8)  # longer than what it holds, the labels' number
         self._emotion: list[int] = []
         self._usage: list[int] = []
         self._row: list[int] = []
@@ -110,7 +110,10 @@ class Builder:
         votes: NDArray[np.uint8] | None = None,
     ) -> None:
         """Append a block: images uint8 (n, 48, 48), n labels, split indices and row numbers, votes uint8 (n, 10)."""
-        self._images.append(images)
+        held, wanted = len(self._emotion), len(self._emotion) + len(images)
+        if wanted > len(self._images):  # mostly in place: blocks put together at the end would be held twice
+            self._images.resize((wanted + wanted // 8, SIDE, SIDE), refcheck=False)
+        self._images[held:wanted] = images.reshape(-1, SIDE, SIDE)
         self._emotion += emotion
         self._usage += usage
         self._row += row
@@ -151,8 +154,10 @@ class Builder:
         if not self._row:
             raise self._nothing()
         votes = np.concatenate(self._votes) if self._votes else None
+        images, self._images = self._images, np.empty((0, SIDE, SIDE), np.uint8)
+        images.resize((len(self._row), SIDE, SIDE), refcheck=False)
         return Faces(
-            images=np.concatenate(self._images).reshape(-1, SIDE, SIDE),  # (N, 48, 48)
+            images=images,
             emotion=np.array(self._emotion, dtype=np.int64),
             usage=np.array(self._usage, dtype=np.uint8),
             row=np.array(self._row, dtype=np.int64),

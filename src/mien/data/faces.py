@@ -107,7 +107,7 @@ class Faces:
             have = ", ".join(self.splits()) or "none at all"
             mend = f"It has {have}; mien data split makes what is missing."
             raise DataError(f"no faces in the split {split}", self.name, mend)
-        return self.take(mask)
+        return self.take(_as_slice(mask))
 
     def splits(self) -> dict[str, int]:
         """How many faces each split has; splits without faces are left out."""
@@ -160,7 +160,7 @@ class Faces:
         """
         digest = hashlib.sha256(b"" if self.labels == LABELS else repr(self.labels).encode())
         for array in (self.images, self.emotion, self.usage):
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
     def clean(self, training: Faces) -> NDArray[np.bool_]:
@@ -169,9 +169,15 @@ class Faces:
         return np.fromiter((key not in seen for key in pixel_keys(self.images)), dtype=bool, count=len(self))
 
 
+def _as_slice(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | slice:
+    """The same rows as a slice where they lie together, as FER2013's splits do: nothing is copied then."""
+    first, last = int(mask.argmax()), len(mask) - int(mask[::-1].argmax())
+    return slice(first, last) if mask[first:last].all() else mask
+
+
 def pixel_keys(images: NDArray[np.uint8]) -> list[bytes]:
-    """A key for each image, uint8 (N, 48, 48), equal where and only where all pixels are equal."""
-    return [image.tobytes() for image in np.ascontiguousarray(images)]
+    """The SHA-256 of each image's pixels, uint8 (N, 48, 48): equal for equal pixels, and a 70th of their size."""
+    return [hashlib.sha256(image.data).digest() for image in np.ascontiguousarray(images)]
 
 
 def join(parts: Sequence[Faces], name: str) -> Faces:

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,7 +45,7 @@ class DeviceFaces:
 
     @classmethod
     def of(cls, faces: Faces, device: torch.device | str = "cpu", votes: bool = False) -> DeviceFaces:
-        """Copy a set to the device, with its votes where these are wanted.
+        """A set on the device, with its votes where these are wanted; on a processor its pixels are not copied.
 
         Raises:
             DataError: where a face has no label, or votes are wanted and there are none.
@@ -52,7 +53,7 @@ class DeviceFaces:
         if (faces.emotion < 0).any():
             count = int((faces.emotion < 0).sum())
             raise DataError(f"{count} faces have no label", faces.name, "Train and validate on labelled splits.")
-        images = torch.from_numpy(faces.images.copy())[:, None]
+        images = torch.from_numpy(np.require(faces.images, requirements=("C", "W")))[:, None]  # (N, 1, 48, 48)
         shares = torch.from_numpy(faces.vote_shares()).to(device) if votes else None
         return cls(images.to(device), torch.from_numpy(faces.emotion.copy()).to(device), shares)
 
