@@ -102,3 +102,16 @@ def test_an_image_column_of_numbers_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", [b"", b"{}", b"[]", b"not json", b'{"info": {"features": {"label": null}}}'])
 def test_metadata_without_names_is_no_error(text: bytes) -> None:
     assert class_names({b"huggingface": text}, "label") is None
+
+
+def test_what_was_read_of_a_file_is_let_go_before_its_end(tmp_path: Path, some_faces: Faces) -> None:
+    blobs = [png(image) for image in some_faces.images] * 240
+    table = pa.table({"image": blobs, "label": [0] * len(blobs)})
+    path, held = tmp_path / "train.parquet", []
+    pq.write_table(table, path, row_group_size=1024, use_dictionary=False, compression="none")
+    del table
+    before = pa.total_allocated_bytes()
+    faces = load_faces(path, progress=lambda *_: held.append(pa.total_allocated_bytes() - before))
+    assert len(faces) == len(blobs)
+    assert len(held) > 4
+    assert max(held) < path.stat().st_size / 2

@@ -76,7 +76,7 @@ def _labels(layouts: Sequence[_Layout], root: Path) -> tuple[str, ...] | None:
 def _open(parquet: Any, path: Path) -> Any:
     arrow = require("pyarrow", "train")
     try:
-        return parquet.ParquetFile(path)
+        return parquet.ParquetFile(path, pre_buffer=False)  # which would keep all that was read until the file goes
     except (arrow.ArrowException, OSError, ValueError, LookupError) as error:
         raise _damaged(path, error) from error
 
