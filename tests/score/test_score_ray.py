@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,7 +21,7 @@ from typing import Any
 import pytest
 
 from mien.errors import ModelError, ServiceError
-from mien.score.cluster import score_on_ray
+from mien.score.cluster import _THREADS, score_on_ray
 from mien.score.inputs import open_collection
 from mien.score.job import Options, job_of, score
 from mien.score.output import MANIFEST
@@ -52,15 +54,19 @@ def cluster() -> Iterator[Any]:
     patch = pytest.MonkeyPatch()
     for name in ("RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness"):  # workers that do not give way to other tests
         patch.setenv(name, "0")
+    import ray
     from ray.cluster_utils import Cluster
 
     handler = signal.getsignal(signal.SIGTERM)  # a node sets its own, for good
     head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 * 1024**2, "_system_config": QUICK}
     found = Cluster(initialize_head=True, head_node_args=head)
     yield found
-    found.shutdown()
-    signal.signal(signal.SIGTERM, handler)
-    patch.undo()
+    try:
+        ray.shutdown()  # a test that failed may have left it connected, and a node in use is not removed
+        found.shutdown()
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        patch.undo()
 
 
 def test_a_node_killed_in_mid_job_changes_nothing(
@@ -90,8 +96,31 @@ def test_a_model_that_does_not_run_is_the_workers_error(cluster: Any, table: Pat
     collection = open_collection(str(table))
     job = job_of(OPTIONS, collection)
     broken = replace(job, bundle=replace(job.bundle, graph=b"no graph"))
-    with pytest.raises(ModelError, match="its graph does not run"):
-        list(score_on_ray(broken, collection.parts(PART), 1, Event(), cluster.address))
+    import ray
+
+    for _ in range(3):
+        with pytest.raises(ModelError, match="its graph does not run") as kept:
+            list(score_on_ray(broken, collection.parts(PART), 1, Event(), cluster.address))
+        time.sleep(1)
+        assert not ray.is_initialized(), "a thread of Ray's own connected anew, unasked"
+        assert not [one.name for one in threading.enumerate() if one.name.startswith(_THREADS)]
+        assert kept.tb is not None  # which holds the frames, and in them the data set
+
+
+def test_a_connected_process_keeps_its_cluster(
+    cluster: Any, table: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    import ray
+
+    ray.init(address=cluster.address, logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        with pytest.raises(ServiceError, match="connected to another Ray cluster"):
+            score(str(table), tmp_path / "out", replace(OPTIONS, address="127.0.0.1:1"))
+        assert score(str(table), tmp_path / "out", OPTIONS).rows == ROWS
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+    assert bytes_of(tmp_path / "out") == alone
 
 
 def test_ray_of_its_own_keeps_to_this_machine_and_leaves_nothing(

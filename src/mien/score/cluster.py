@@ -13,8 +13,9 @@ import pickle
 import signal
 import socket
 import threading
+import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from threading import Event
 from typing import Any
@@ -28,6 +29,11 @@ _WINDOW = 128
 """How many parts for each processor are given to Ray at a time: a plan of any length takes bounded memory."""
 _PATIENCE = 10.0
 """Seconds in which a cluster must let itself be connected to; Ray by itself tries for minutes."""
+_LEAVE = 30.0
+"""Seconds in which the threads of Ray Data must end before Ray is left."""
+_THREADS = ("StreamingExecutor", "iter_threaded", "ray-data")
+"""How the names of Ray Data's threads begin that ask Ray for something by themselves."""
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
 _STORE = 256 * 1024**2
 """Bytes of the local object store: parts are small."""
@@ -37,7 +43,8 @@ def score_on_ray(job: Job, parts: Iterator[Part], workers: int, stop: Event, add
     """Score parts on Ray, in whatever order they get done.
 
     Ray reads whether it is to keep to this machine when it is first imported. So a Ray of its own listens at 127.0.0.1
-    only where Ray was not imported before, and a process that had one is not for clusters afterwards.
+    only where Ray was not imported before, and a process that had one is not for clusters afterwards. Likewise it reads
+    then that it is not to connect unasked: a process that goes on to use Ray itself calls ``ray.init()`` first.
 
     Args:
         job: the model and the settings; Ray carries them to the nodes.
@@ -48,7 +55,7 @@ def score_on_ray(job: Job, parts: Iterator[Part], workers: int, stop: Event, add
 
     Raises:
         MissingExtraError: where Ray is not installed.
-        ServiceError: where no cluster answers at the address.
+        ServiceError: where no cluster answers at the address, or this process is connected to another one.
         ParallelError: where the cluster gave up.
     """
     with _surroundings(address), _ray(workers, address) as (data, cores):
@@ -75,14 +82,19 @@ def _score(row: dict[str, Any], job: Job) -> dict[str, Any]:
 
 
 def _told(table: Any) -> Iterator[Scored]:
-    """The parts of a Ray data set as they come; what a worker refused is raised here."""
+    """The parts of a Ray data set as they come; what a worker refused is raised here.
+
+    However it ends, the data set stops there and then: left to the garbage collector, which an error's traceback holds
+    off, it would work on while Ray is left.
+    """
     ray = require("ray", "ray")
     try:
-        for row in table.iter_rows():
-            one: Scored | MienError = pickle.loads(row["scored"])
-            if isinstance(one, MienError):
-                raise one
-            yield one
+        with closing(iter(table.iter_rows())) as rows:
+            for row in rows:
+                one: Scored | MienError = pickle.loads(row["scored"])
+                if isinstance(one, MienError):
+                    raise one
+                yield one
     except ray.exceptions.RayError as error:
         line = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
         mend = "Look at the cluster, then run the same command again: it goes on."
@@ -96,7 +108,7 @@ def _surroundings(address: str | None) -> Iterator[None]:
     Told not to make a cluster, which on Linux it takes for granted, Ray listens at 127.0.0.1 alone. Its workers would
     give way to every other process of this machine, where those of the other engine do not.
     """
-    wanted = {"RAY_USAGE_STATS_ENABLED": "0"} | ({} if address else _ALONE)
+    wanted = _QUIET | ({} if address else _ALONE)
     before = {name: os.environ.get(name) for name in (*wanted, "PYTHONBREAKPOINT")}  # the last is set by Ray itself
     os.environ.update(wanted)
     try:
@@ -120,7 +132,9 @@ def _ray(workers: int, address: str | None) -> Iterator[tuple[Any, int]]:
     """Ray Data, connected, and how many processors it has. A Ray that was connected before stays so."""
     data, ray = require("ray.data", "ray"), require("ray", "ray")
     ours = not ray.is_initialized()
-    if ours:
+    if not ours:
+        _check_connected(ray, address)
+    else:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             _start(ray, workers, address)
@@ -133,7 +147,24 @@ def _ray(workers: int, address: str | None) -> Iterator[tuple[Any, int]]:
         yield data, max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:
         if ours:
+            _await_threads()
             ray.shutdown()
+
+
+def _await_threads() -> None:
+    """Wait until Ray Data asks nothing more: asked after the shutdown, Ray connects anew, for good."""
+    deadline = time.monotonic() + _LEAVE
+    for thread in threading.enumerate():
+        if thread.name.startswith(_THREADS) and thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _check_connected(ray: Any, address: str | None) -> None:
+    """Refuse a cluster other than the one that this process is connected to."""
+    here = ray.get_runtime_context().gcs_address
+    if address not in (None, "auto", here):
+        mend = "Call ray.shutdown() first, or leave the address away to use that one."
+        raise ServiceError(f"this process is connected to another Ray cluster ({here})", address, mend)
 
 
 def _start(ray: Any, workers: int, address: str | None) -> None:
