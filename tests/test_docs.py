@@ -61,6 +61,8 @@ OTHER_WORDS = {
     "mien demo": "other faces",
 }
 """Whose words differ as well, and why."""
+NUMBER = r"\d[\d,.]*(?:e[+-]?\d+\b)?"
+"""A number as it is printed; how small it is decides whether it has an exponent."""
 
 
 @pytest.fixture(scope="module")
@@ -124,11 +126,11 @@ def run(command: Command, mien: Mien) -> Ran:
 def words(line: str) -> str:
     """A line without its numbers and checksums, and without what depends on their width."""
     line = re.sub(r"\b[0-9a-f]{16,}\b", "#", re.sub("[━─]+", "-", line))
-    return " ".join(re.sub(r"[+-]?\d[\d,.]*", "#", line).split())
+    return " ".join(re.sub(r"[+-]?" + NUMBER, "#", line).split())
 
 
 def numbers(line: str) -> list[float]:
-    return [float(one.replace(",", "").rstrip(".")) for one in re.findall(r"\d[\d,.]*", line)]
+    return [float(one.replace(",", "").rstrip(".")) for one in re.findall(NUMBER, line)]
 
 
 def agree(documented: str, printed: str, same: bool) -> bool:
