@@ -13,14 +13,14 @@ import os
 import tempfile
 from pathlib import Path
 
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 from mien.data import load_faces
-from mien.data.clean import Drop, faces_to_drop
 from mien.data.faces import USAGES, Usage
-from mien.data.quality import check_faces
-from mien.evaluate import evaluate
-from mien.files import atomic
-from mien.provenance import environment
-from mien.train import load_recipe, train
+from mien.data.quality.checks import check_faces
+from mien.data.quality.clean import Drop, faces_to_drop
+from mien.evaluation import evaluate
+from mien.training import load_recipe, train
 
 CHANGES = ("network.votes=false", "phases.0.epochs=2")
 VARIANTS = {

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 from mien.data import load_faces
 from mien.data.faces import Usage
 from mien.emotions import FERPLUS_OF_EMOTION, LABELS
-from mien.evaluate.confidence import mcnemar
-from mien.evaluate.ferplus import ferplus_figures
-from mien.evaluate.report_data import doubt, judge, own_doubt
-from mien.files import atomic
-from mien.model.bundle import load_bundle
-from mien.provenance import environment
+from mien.evaluation.ferplus import ferplus_figures
+from mien.evaluation.report.sections import doubt, evaluate_split, own_doubt
+from mien.evaluation.statistics import mcnemar
+from mien.models.load import load_bundle
 
 COMMAND = "python benchmarks/analysis.py --data D --json results/analysis.json"
 MODELS = ("best", "fast", "tiny")
@@ -91,7 +91,7 @@ def pairs(confusion, count=8):
 
 def look(name, faces):
     """All that is known of a shipped model's answers on both test splits."""
-    model = judge(load_bundle(name), faces, SPLITS)
+    model = evaluate_split(load_bundle(name), faces, SPLITS)
     found = {"sha256": model.bundle.sha256, "splits": {}}
     for split, judged in model.shown.items():
         part = judged.evaluation.faces

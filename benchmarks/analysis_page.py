@@ -215,7 +215,7 @@ def draw(levels):
     """Accuracy of model and people against the votes for the first choice."""
     from matplotlib.figure import Figure
 
-    from mien.evaluate import plots
+    from mien.evaluation import plots
 
     figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
     axes = figure.subplots()

@@ -22,17 +22,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 from mien.data import load_faces
-from mien.export import export_model
-from mien.files import atomic
-from mien.model.bundle import load_bundle, shipped_models
-from mien.model.session import Session
-from mien.provenance import environment
+from mien.export.exporter import export_model
+from mien.models.load import load_bundle, shipped_models
+from mien.models.onnx.session import Session
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "tests"))
 
-from pages import EXAMPLE, Visit, chromium, install, served  # noqa: E402
+from support.browser_example import EXAMPLE, Visit, chromium, install, served  # noqa: E402
 
 COMMAND = "python benchmarks/browser.py --data FER2013 --json results/browser.json"
 TARGETS = {"float": "onnx", "int8": "onnx-int8"}

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from mien.files import atomic
+from mien._utils.files import atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "results" / "browser.json", ROOT / "docs" / "browser.md"

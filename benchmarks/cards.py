@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from mien.card import Notes, model_card
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 from mien.data import load_faces
-from mien.evaluate import evaluate, plots
-from mien.evaluate.confidence import reliability
-from mien.files import atomic
-from mien.model.bundle import load_bundle, shipped_models
-from mien.provenance import environment
+from mien.evaluation import evaluate, plots
+from mien.evaluation.statistics import reliability
+from mien.hub.card import Notes, model_card
+from mien.models.load import load_bundle, shipped_models
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "cards"

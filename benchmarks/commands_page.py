@@ -22,8 +22,8 @@ os.environ |= {"TERMINAL_WIDTH": "100", "COLUMNS": "100", "TERM": "dumb", "NO_CO
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from mien._utils.files import atomic
 from mien.cli import app
-from mien.files import atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "commands.md"
@@ -98,7 +98,7 @@ def ran(command, folder):
 
 def run_sessions(keep):
     """Every session's block, by name, but for those to be kept."""
-    from documents import write_pictures
+    from support.documents import write_pictures
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "mien"

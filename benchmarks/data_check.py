@@ -29,15 +29,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien._utils.environment import environment
 from mien.data import Faces, load_faces
 from mien.data.faces import join
 from mien.data.ferplus import majority_targets
-from mien.data.quality import Copies, Kind, check_faces, find_copies
-from mien.data.suspects import by_model, by_votes
+from mien.data.quality.checks import Copies, Kind, check_faces, find_copies
+from mien.data.quality.label_noise import by_model, by_votes
 from mien.emotions import FERPLUS_OF_EMOTION
-from mien.model.bundle import load_bundle
-from mien.model.session import Session
-from mien.provenance import environment
+from mien.models.load import load_bundle
+from mien.models.onnx.session import Session
 
 SIZES = (("others", 1), ("others", 2), ("others", 4), ("copies", 2), ("copies", 4))
 EACH = 300
@@ -89,7 +89,7 @@ def command(data: Path, cache: str) -> dict[str, float]:
 def plant(data: Path, model: Path) -> dict[str, object]:
     """Plant known faults in faces that have no twin, and count what is found: recall and precision of each finding."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-    from planted import CHANGES
+    from support.faulty_faces import CHANGES
 
     rng = np.random.default_rng(0)
     faces = load_faces(data)

@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 from scenes import FACES, NEGATIVES, SCENES, hit, load, pasted, variants
 
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 from mien.data import load_faces
-from mien.files import atomic
-from mien.model.bundle import ASSETS
-from mien.predict.faces import CenterFace, Detection, YuNet
-from mien.provenance import environment
+from mien.inference.detection import CenterFace, Detection, YuNet
+from mien.models.load import ASSETS
 
 COMMAND = "python benchmarks/detectors.py --data D --photos DIRS --yunet FILE --json results/detectors.json"
 SIDES = (24, 32, 48, 64, 96, 128, 192)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-from browser import browser, find_browser  # noqa: E402
+from support.chromium import browser, find_browser  # noqa: E402
 
 SITE = ROOT / "build" / "site"
 SIZES = {"desktop": (1280, 900, False), "phone": (390, 844, True)}

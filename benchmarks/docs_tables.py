@@ -11,8 +11,8 @@ from pathlib import Path
 
 import readme_tables as readme
 
-from mien.files import atomic
-from mien.train import load_recipe, shipped_recipes
+from mien._utils.files import atomic
+from mien.training import load_recipe, shipped_recipes
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, DOCS = ROOT / "results", ROOT / "docs"

@@ -21,10 +21,10 @@ from keras_epoch import HERE, Side
 from peers import fer_python, mien_python
 from scenes import FACES, NEGATIVES, SCENES, hit, load, pasted, variants
 
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 from mien.data import load_faces
-from mien.files import atomic
-from mien.predict.fetch import yunet_file
-from mien.provenance import environment
+from mien.inference.yunet import yunet_file
 
 COMMAND = "python benchmarks/end_to_end.py --data D --photos DIRS --json results/end_to_end.json"
 THREADS = 2
@@ -71,7 +71,7 @@ def seconds(answers):
     return np.array([statistics.median(one["seconds"] for one in rounds) for rounds in answers])
 
 
-def judge(answers, shown):
+def evaluate_split(answers, shown):
     """By kind of photo: faces, how many of them were found, finds that are none, and milliseconds a photo."""
     kinds, taken, found = [kind for kind, _, _ in shown], seconds(answers), {}
     for kind in dict.fromkeys(kinds):
@@ -122,7 +122,7 @@ def main():
         np.savez(file, **{str(number): image for number, (_, image, _) in enumerate(shown)})
         sides = start(names, python, file)
         answers = race(sides, len(shown), options.rounds)
-    found = {name: {"photos": judge(answers[name], shown), **side.finish()} for name, side in sides.items()}
+    found = {name: {"photos": evaluate_split(answers[name], shown), **side.finish()} for name, side in sides.items()}
     setting = {"command": COMMAND, "threads": THREADS, "rounds": options.rounds, "left_out": options.without}
     report = {**setting, "compared": compare(found, answers), "sides": found, **environment()}
     print(json.dumps(report, indent=2))

@@ -20,11 +20,11 @@ import numpy as np
 from told import command, tell
 
 from mien import Emotion, Faces, evaluate, load_faces, train
-from mien.data.clean import Drop, faces_to_drop
 from mien.data.faces import USAGES, Usage
-from mien.data.quality import check_faces
-from mien.predict import Predictor
-from mien.train import load_recipe
+from mien.data.quality.checks import check_faces
+from mien.data.quality.clean import Drop, faces_to_drop
+from mien.inference import Predictor
+from mien.training import load_recipe
 
 CLASSES = {"bright": Emotion.HAPPY, "low": Emotion.SAD, "plain": Emotion.NEUTRAL}
 EACH = (10, 30, 100, 300)

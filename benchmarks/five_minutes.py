@@ -15,8 +15,8 @@ import tempfile
 from itertools import pairwise
 from pathlib import Path
 
-from mien.files import atomic
-from mien.provenance import environment
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -25,7 +25,7 @@ COMMAND = "python benchmarks/five_minutes.py --json results/five_minutes.json"
 
 
 def steps():
-    from documents import commands
+    from support.documents import commands
 
     return [command.text for command in commands(ROOT / "docs" / "start.md")]
 

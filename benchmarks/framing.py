@@ -4,8 +4,8 @@ Usage: python benchmarks/framing.py --data fer2013.parquet --photos SKIMAGE/data
   [--json OUT]
 
 FER2013's faces of Training are enlarged and laid on a larger canvas that repeats their edge. Where the box lies in
-the frame of 48x48 gives the constants of ``mien.predict.faces`` (medians). Then faces of PublicTest are pasted into
-photos, found, cropped by the constants and by wider and narrower margins, and named by the model ``best``; beside that,
+the frame of 48x48 gives the constants of ``mien.inference.detection`` (medians). Then faces of PublicTest are pasted
+into photos, found, cropped by the constants and by wider and narrower margins, and classified by ``best``; beside that,
 the same faces as they are.
 """
 
@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 from scenes import SCENES, hit, load, pasted
 
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 from mien.data import load_faces
-from mien.files import atomic
-from mien.model.bundle import load_bundle
-from mien.model.session import Session
-from mien.predict.faces import CenterFace, Framing, YuNet
-from mien.predict.images import crop_face
-from mien.provenance import environment
+from mien.inference.detection import CenterFace, Framing, YuNet
+from mien.inference.images import crop_face
+from mien.models.load import load_bundle
+from mien.models.onnx.session import Session
 
 COMMAND = "python benchmarks/framing.py --data D --photos DIRS --yunet FILE --json results/framing.json"
 MARGINS = (0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.2)

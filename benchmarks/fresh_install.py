@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from mien.files import atomic
-from mien.provenance import environment
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = "python benchmarks/fresh_install.py --photos HOPPER ASTRONAUT COFFEE --json results/fresh_install.json"

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 from mien.errors import ImageError
-from mien.files import atomic
-from mien.predict.images import read_picture
-from mien.provenance import environment
+from mien.inference.images import read_image
 
 COMMAND = "python benchmarks/fuzz_images.py --json results/fuzz_images.json"
 FORMS = (
@@ -62,13 +62,13 @@ def main():
     warnings.simplefilter("ignore")
     rng, files, counts, slowest = np.random.default_rng(0), seeds(), Counter(), 0.0
     for data in files.values():
-        read_picture(data)
+        read_image(data)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(options.mutations):
         data = mutated(list(files.values())[number % len(files)], rng)
         start = time.perf_counter()
         try:
-            read_picture(data, max_pixels=10_000_000)
+            read_image(data, max_pixels=10_000_000)
             counts["read"] += 1
         except ImageError:
             counts["refused"] += 1

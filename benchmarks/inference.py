@@ -19,12 +19,12 @@ import numpy as np
 from keras_epoch import Side, keras_python
 from peers import fer_python, import_seconds, installed, mien_python
 
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 from mien.data import load_faces
 from mien.emotions import LABELS
-from mien.export import export_model
-from mien.files import atomic
-from mien.model.bundle import shipped_models
-from mien.provenance import environment
+from mien.export.exporter import export_model
+from mien.models.load import shipped_models
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python benchmarks/inference.py --data D --json results/inference.json"

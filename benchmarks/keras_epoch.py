@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 from mien.data import load_faces
-from mien.files import atomic
-from mien.model.imagenet import find_weights
-from mien.provenance import environment
+from mien.models.imagenet import find_weights
 
 HERE = Path(__file__).resolve().parent
 COMMAND = (

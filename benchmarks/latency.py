@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.files import atomic
-from mien.model.bundle import Bundle, Card
-from mien.model.graph import build_graph
-from mien.model.networks import build
-from mien.model.session import Session
-from mien.provenance import environment
-from mien.train import load_recipe, shipped_recipes
+from mien._utils.environment import environment
+from mien._utils.files import atomic
+from mien.models.bundle import Bundle, Card
+from mien.models.networks.build import build
+from mien.models.onnx.graph import build_graph
+from mien.models.onnx.session import Session
+from mien.training import load_recipe, shipped_recipes
 
 COMMAND = "python benchmarks/latency.py --json results/latency.json"
 BATCHES = (1, 64)

@@ -13,8 +13,8 @@ import statistics
 import sys
 from pathlib import Path
 
-from mien.train import shipped_recipes
-from mien.train.summary import summarize_network
+from mien.training import shipped_recipes
+from mien.training.summary import summarize_network
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"

@@ -8,7 +8,7 @@ it prints the epoch's figures as a line of JSON.
 import json
 import sys
 
-from mien.train import load_recipe, train
+from mien.training import load_recipe, train
 
 
 def main(data, weights, name, out, *epochs):

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from told import command, tell
 
-from mien.train import load_recipe
+from mien.training import load_recipe
 
 HERE = Path(__file__).resolve().parent
 VALIDATION = 3589

@@ -19,9 +19,9 @@ from pathlib import Path
 import lightning as L
 
 from mien.data import load_faces
-from mien.data.shards import Shards
-from mien.train import load_recipe, train
-from mien.train.module import Classifier
+from mien.data.shards.reader import Shards
+from mien.training import load_recipe, train
+from mien.training.module import Classifier
 
 
 def say(value):

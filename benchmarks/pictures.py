@@ -21,14 +21,14 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from screenshots import PATIENCE, served
 
-from mien.data.toy import draw_faces
-from mien.evaluate.report import make_report
-from mien.files import atomic
-from mien.predict import Predictor
-from mien.predict.images import read_picture
-from mien.predict.sinks import framed
-from mien.serve.ui import build_page, mount_page
-from mien.train import load_recipe, train
+from mien._utils.files import atomic
+from mien.data.synthetic import draw_faces
+from mien.evaluation.report.page import make_report
+from mien.inference import Predictor
+from mien.inference.images import read_image
+from mien.inference.writers import framed
+from mien.serving.page.app import build_page, mount_page
+from mien.training import load_recipe, train
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "pictures"
 LARGEST = 200_000
@@ -49,7 +49,7 @@ def keep(picture: Image.Image, name: str) -> None:
 
 def annotated(photo: Path, predictor: Predictor) -> Image.Image:
     """The photo's upper part with the face framed and named."""
-    whole = framed(read_picture(photo), predictor.predict(photo))
+    whole = framed(read_image(photo), predictor.predict(photo))
     return whole.crop((0, 0, whole.width, whole.height * 7 // 10))
 
 

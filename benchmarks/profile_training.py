@@ -20,12 +20,12 @@ import torch
 from time_to_accuracy import peak
 from torch.profiler import ProfilerActivity, profile
 
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 from mien.data import load_faces
-from mien.files import atomic
-from mien.model.imagenet import find_weights
-from mien.provenance import environment
-from mien.train import load_recipe, train
-from mien.train.summary import summarize_network
+from mien.models.imagenet import find_weights
+from mien.training import load_recipe, train
+from mien.training.summary import summarize_network
 
 COMMAND = (
     "python benchmarks/profile_training.py --data D --weights mobilenet_1_0_224_tf_no_top.h5"

@@ -11,9 +11,10 @@ import json
 import sys
 from pathlib import Path
 
-from mien.files import atomic
-from mien.model.bundle import SUFFIX, load_bundle
-from mien.model.standalone import save_onnx
+from mien._utils.files import atomic
+from mien.export.onnx_file import save_onnx
+from mien.models.bundle import SUFFIX
+from mien.models.load import load_bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS, RESULTS = ROOT / "src" / "mien" / "assets", ROOT / "results"

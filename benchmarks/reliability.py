@@ -16,8 +16,8 @@ import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from pathlib import Path
 
-from mien.files import atomic
-from mien.provenance import environment
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "docs" / "reliability.md"

@@ -12,9 +12,9 @@ import re
 import sys
 from pathlib import Path
 
-from mien.train import load_recipe
-from mien.train.blocks import Blocks
-from mien.train.summary import summarize_network
+from mien.training import load_recipe
+from mien.training.blocks import Blocks
+from mien.training.summary import summarize_network
 
 ROOT = Path(__file__).resolve().parent.parent
 DOC = ROOT / "docs" / "scale.md"

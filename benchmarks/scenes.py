@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mien.predict.images import read_picture
+from mien.inference.images import read_image
 
 NEGATIVES = (
     "coffee.png", "chelsea.png", "rocket.jpg", "motorcycle_left.png", "page.png", "text.png", "coins.png", "moon.png",
@@ -23,7 +23,7 @@ def load(name, folders):
     """A photo as RGB uint8 (H, W, 3) from the first of the folders that has it."""
     for folder in folders:
         if (Path(folder) / name).is_file():
-            return read_picture(Path(folder) / name).pixels
+            return read_image(Path(folder) / name).pixels
     raise SystemExit(f"{name} is in none of {[str(folder) for folder in folders]}")
 
 

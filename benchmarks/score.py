@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from told import command, tell
 
 from mien.emotions import LABELS
-from mien.predict import Predictor
+from mien.inference import Predictor
 
 BATCH, EVERY = 64, 0.5
 
@@ -125,7 +125,7 @@ def model_of(options, folder):
     if not options.int8:
         return options.model
     from mien.data import load_faces
-    from mien.export import export_model
+    from mien.export.exporter import export_model
 
     path = folder / f"{options.model}-int8.onnx"
     export_model(options.model, path, "onnx-int8", load_faces(options.data))

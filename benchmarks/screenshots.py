@@ -26,8 +26,8 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from mien.data import Faces, load_faces
-from mien.predict import Predictor
-from mien.serve.ui import build_page, mount_page
+from mien.inference import Predictor
+from mien.serving.page.app import build_page, mount_page
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "pictures"
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}

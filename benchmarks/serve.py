@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mien.data.toy import draw_faces
-from mien.files import atomic
-from mien.predict import Predictor
-from mien.provenance import environment
+from mien._utils.environment import environment
+from mien._utils.files import atomic
+from mien.data.synthetic import draw_faces
+from mien.inference import Predictor
 
 COMMAND = "python benchmarks/serve.py --json results/serve.json"
 FACES = 256

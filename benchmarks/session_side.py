@@ -8,9 +8,9 @@ import sys
 
 from turns import serve, versions
 
-from mien.model.bundle import load_bundle
-from mien.model.session import Session
-from mien.model.spec import Head
+from mien.models.load import load_bundle
+from mien.models.onnx.session import Session
+from mien.models.spec import Head
 
 
 def main(model, faces, threads):

@@ -24,8 +24,8 @@ import numpy as np
 from told import command, tell
 
 from mien.data import load_faces
-from mien.data.sharding import write_shards
-from mien.data.shards import Shards
+from mien.data.shards.reader import Shards
+from mien.data.shards.writer import write_shards
 
 HERE = Path(__file__).resolve().parent
 BLOCK = 4096

@@ -18,15 +18,15 @@ import torch
 from turns import peak_bytes
 
 from mien.data import load_faces
-from mien.data.shards import Shards
-from mien.model.imagenet import find_weights, load_imagenet
-from mien.model.networks import build
-from mien.train import load_recipe
-from mien.train.augment import Augment
-from mien.train.feed import Draws, Feed, ordered, training_of
-from mien.train.memory import keep_freed_memory
-from mien.train.module import Classifier, Loss
-from mien.train.parallel import ALONE
+from mien.data.shards.reader import Shards
+from mien.models.imagenet import find_weights, load_imagenet
+from mien.models.networks.build import build
+from mien.training import load_recipe
+from mien.training.augmentation import Augment
+from mien.training.data_source import BatchSource, Draws, ordered, training_of
+from mien.training.ddp import ALONE
+from mien.training.memory import reuse_freed_memory
+from mien.training.module import Classifier, Loss
 
 
 def feed_of(how, root):
@@ -35,7 +35,7 @@ def feed_of(how, root):
     data = Shards.open(root) if how == "stream" else load_faces(root, cache=False)
     recipe = ordered(load_recipe("fast"), data, ALONE)
     validation = data.select("PublicTest")
-    feed = Feed(Draws(recipe, 0, "cpu", ALONE), training_of(data, recipe), validation, [])
+    feed = BatchSource(Draws(recipe, 0, "cpu", ALONE), training_of(data, recipe), validation, [])
     return feed, time.perf_counter() - start
 
 
@@ -82,7 +82,7 @@ def main():
     parser.add_argument("--weights", type=Path)
     options = parser.parse_args()
     feed, seconds = feed_of(options.how, options.root)
-    keep_freed_memory()  # after the reading, as mien train does
+    reuse_freed_memory()  # after the reading, as mien train does
     trainer = Trainer(feed, options.weights)
     say({"seconds": seconds, "peak": peak_bytes()})
     for line in sys.stdin:

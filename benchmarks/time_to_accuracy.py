@@ -29,13 +29,13 @@ import numpy as np
 import torch
 from keras_epoch import HERE, Side, keras_python, save_faces
 
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 from mien.data import load_faces
-from mien.files import atomic
-from mien.model.bundle import load_bundle
-from mien.model.imagenet import find_weights
-from mien.model.session import Session
-from mien.provenance import environment
-from mien.train.summary import summarize_network
+from mien.models.imagenet import find_weights
+from mien.models.load import load_bundle
+from mien.models.onnx.session import Session
+from mien.training.summary import summarize_network
 
 TARGET = 0.6236
 HEAD_EPOCHS, FINE_EPOCHS = 5, 36

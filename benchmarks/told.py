@@ -4,8 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from mien.files import atomic
-from mien.provenance import environment
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 
 
 def command(script):

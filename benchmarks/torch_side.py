@@ -9,10 +9,10 @@ import sys
 import torch
 from turns import serve, versions
 
-from mien.model.bundle import load_bundle
-from mien.model.networks import load_network
-from mien.model.preprocess import prepare
-from mien.model.spec import Head
+from mien.models.load import load_bundle
+from mien.models.networks.build import load_network
+from mien.models.preprocessing import prepare
+from mien.models.spec import Head
 
 
 def main(model, faces, threads):

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mien.files import atomic
+from mien._utils.files import atomic
 
 SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 OUTPUTS = {"537": "score", "538": "size", "539": "offset", "540": "landmarks"}

@@ -22,8 +22,8 @@ import numpy as np
 from matplotlib.cbook import get_sample_data
 from PIL import Image
 
-from mien.files import atomic
-from mien.provenance import environment
+from mien._utils.environment import environment
+from mien._utils.files import atomic
 
 COMMAND = "python benchmarks/video.py --json results/video.json"
 RATE, SIZE = 25, (320, 240)

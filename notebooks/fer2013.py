@@ -28,10 +28,10 @@ from PIL import Image as Pictures
 
 import mien
 from mien.data.describe import describe
-from mien.data.toy import draw_faces
-from mien.evaluate import plots
-from mien.train import load_recipe
-from mien.train.summary import summarize_network
+from mien.data.synthetic import draw_faces
+from mien.evaluation import plots
+from mien.training import load_recipe
+from mien.training.summary import summarize_network
 
 LIVE_FACES = int(os.environ.get("MIEN_NOTEBOOK_FACES", "3000"))
 """How many faces of Training the live run learns from."""

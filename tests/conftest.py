@@ -17,13 +17,13 @@ from PIL import Image
 
 from mien.cli import main
 from mien.data import Faces, load_faces
-from mien.data.toy import draw_faces
+from mien.data.synthetic import draw_faces
 from mien.data.writers import convert_faces
 
 if TYPE_CHECKING:
-    from mien.train import Recipe, Run
+    from mien.training import Recipe, Run
 
-pytest_plugins = ["serving_fixtures", "fault_fixtures"]
+pytest_plugins = ["support.service_fixtures", "support.disk_fixtures"]
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -38,15 +38,15 @@ class Ran:
 
 LONGEST_FIRST = (
     "test_docs.py",
-    "train/test_two_hosts.py",
-    "train/test_parallel.py",
-    "serve/test_page.py",
+    "training/test_two_hosts.py",
+    "training/test_ddp.py",
+    "serving/test_page.py",
     "test_notebook.py",
-    "train/test_stream.py",
-    "score/test_score_ray.py",
+    "training/test_stream.py",
+    "batch/test_ray_engine.py",
     "reliability/test_score_faults.py",
-    "train/test_first_steps.py",
-    "train/test_resume.py",
+    "training/test_first_steps.py",
+    "training/test_resume.py",
 )
 """Files that take half a minute or more: started late, one of them keeps a single process busy at the end."""
 
@@ -141,7 +141,7 @@ TINY: dict[str, Any] = {
 
 def tiny_recipe(**changes: object) -> Recipe:
     """The tiny recipe with other settings in place of its own."""
-    from mien.train import Recipe
+    from mien.training import Recipe
 
     return Recipe.model_validate({**TINY, **changes})
 
@@ -176,7 +176,7 @@ def crops(drawn: Faces, tmp_path: Path) -> list[Path]:
 @pytest.fixture(scope="session")
 def tiny_run(drawn: Faces, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The tiny recipe, trained once with seed 1; tests only read its folder."""
-    from mien.train import train
+    from mien.training import train
 
     return train(tiny_recipe(), drawn, tmp_path_factory.mktemp("tiny") / "run", seed=1, device="cpu")
 

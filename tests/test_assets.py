@@ -13,11 +13,11 @@ import pytest
 
 from mien.data import Faces
 from mien.emotions import LABELS
-from mien.evaluate import evaluate
-from mien.model.bundle import ASSETS, load_bundle, shipped_models
-from mien.model.preprocess import prepare
-from mien.model.session import Session
-from mien.train import Recipe, load_recipe
+from mien.evaluation import evaluate
+from mien.models.load import ASSETS, load_bundle, shipped_models
+from mien.models.onnx.session import Session
+from mien.models.preprocessing import prepare
+from mien.training import Recipe, load_recipe
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 MODELS = shipped_models()

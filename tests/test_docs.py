@@ -21,7 +21,11 @@ import pytest
 from PIL import Image
 
 from conftest import Ran, tiny_recipe
-from documents import (
+from mien.data import Faces
+from mien.data.synthetic import draw_faces
+from mien.data.writers import convert_faces
+from mien.models.load import ASSETS, shipped_models
+from support.documents import (
     ELSEWHERE,
     NOT_RUN,
     PYTHON_NOT_RUN,
@@ -34,10 +38,6 @@ from documents import (
     why_not,
     write_pictures,
 )
-from mien.data import Faces
-from mien.data.toy import draw_faces
-from mien.data.writers import convert_faces
-from mien.model.bundle import ASSETS, shipped_models
 
 Mien = Callable[..., Ran]
 SAME = (
@@ -68,7 +68,7 @@ NUMBER = r"\d[\d,.]*(?:e[+-]?\d+\b)?"
 @pytest.fixture(scope="module")
 def world(drawn: Faces, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with everything that the documents name."""
-    from mien.train import train
+    from mien.training import train
 
     folder = tmp_path_factory.mktemp("world")
     usage = np.repeat(np.uint8([0, 1, 2]), (180, 110, 110))  # the documents name number 106 of PublicTest
@@ -107,8 +107,8 @@ def place(world: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypat
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "MIEN_DATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("mien.demo.draw_faces", lambda: draw_faces(300))
-    monkeypatch.setattr("mien.export.DROP", 0.05)  # best knows no drawn faces, and one of 110 is 0.9 points
+    monkeypatch.setattr("mien.cli.demo.draw_faces", lambda: draw_faces(300))
+    monkeypatch.setattr("mien.export.exporter.DROP", 0.05)  # best knows no drawn faces, and one of 110 is 0.9 points
     return folder
 
 

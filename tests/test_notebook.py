@@ -9,9 +9,9 @@ from types import ModuleType
 import pytest
 
 from conftest import ROOT
-from documents import votes_of
-from mien.data.toy import draw_faces
+from mien.data.synthetic import draw_faces
 from mien.data.writers import convert_faces
+from support.documents import votes_of
 
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
 pytest.importorskip("nbclient", reason="nbclient is not installed")

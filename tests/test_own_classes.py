@@ -20,16 +20,16 @@ from PIL import Image
 from conftest import Ran, tiny_recipe
 from mien.cli import main
 from mien.data import Faces, load_faces
-from mien.data.divide import divided
-from mien.evaluate import evaluate
-from mien.evaluate.report import make_report
-from mien.export import export_model
-from mien.model.bundle import load_bundle
-from mien.predict import Predictor
-from mien.serve.api import create_app
-from mien.train import load_recipe, train
-from owned import draw_own, put_picture
-from serving import encoded, running
+from mien.data.splits import with_splits
+from mien.evaluation import evaluate
+from mien.evaluation.report.page import make_report
+from mien.export.exporter import export_model
+from mien.inference import Predictor
+from mien.models.load import load_bundle
+from mien.serving.api.app import create_app
+from mien.training import load_recipe, train
+from support.custom_classes import draw_own, put_picture
+from support.running_service import encoded, running
 
 Mien = Callable[..., Ran]
 NAMES = ("big smile", "calm", "überrascht")
@@ -197,7 +197,7 @@ def own_faces(classes: int, each: int = 12) -> Faces:
     images = np.concatenate([np.stack(some) for some in draw_own(names, each).values()])
     n = len(images)
     faces = Faces(images, np.repeat(np.arange(classes), each), np.zeros(n, np.uint8), np.arange(n), labels=names)
-    return divided(faces)
+    return with_splits(faces)
 
 
 @pytest.mark.parametrize("classes", [2, 10])
@@ -235,14 +235,14 @@ def test_from_a_model_that_cannot_lend(mien: Mien, crops: Path, tmp_path: Path) 
 
 
 def test_shipped_recipes_leave_out_what_only_the_emotions_have() -> None:
-    from mien.train.start import adapted
+    from mien.training.initialization import adapt_recipe
 
     faces = own_faces(3, 3)
-    tiny = adapted(load_recipe("tiny"), faces.labels, None)
+    tiny = adapt_recipe(load_recipe("tiny"), faces.labels, None)
     assert tiny.distill is None
     assert (tiny.network.classes, tiny.network.votes) == (3, False)  # type: ignore[union-attr]
     own = load_recipe("tiny", ["distill.teacher=runs/mine"])
-    assert adapted(own, faces.labels, None).distill == own.distill
+    assert adapt_recipe(own, faces.labels, None).distill == own.distill
     wrong = load_recipe("cnn-plain", ["network.classes=4"])
     with pytest.raises(Exception, match="3 classes, but the recipe has 4"):
         train(wrong, faces, "unused")

@@ -29,7 +29,7 @@ def test_it_shows_every_command_and_none_that_does_not_exist() -> None:
 
 
 def test_it_names_every_shipped_recipe() -> None:
-    recipes = {path.stem for path in (ROOT / "src/mien/train/recipes").glob("*.yaml")}
+    recipes = {path.stem for path in (ROOT / "src/mien/training/recipes").glob("*.yaml")}
     table = README.partition("## Recipes")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `([a-z-]+)`", table, flags=re.M)) == recipes
 

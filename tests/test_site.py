@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from browser import browser, find_browser
 from conftest import ROOT
-from site_links import Page, dead_links, is_elsewhere, read_site
+from support.chromium import browser, find_browser
+from support.site_links import Page, dead_links, is_elsewhere, read_site
 
 pytest.importorskip("mkdocs", reason="MkDocs is not installed")
 DOCS = ROOT / "docs"

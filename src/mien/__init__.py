@@ -9,10 +9,10 @@ from mien.emotions import Emotion
 
 if TYPE_CHECKING:
     from mien.data import Faces, load_faces
-    from mien.evaluate import evaluate
-    from mien.export import export_model
-    from mien.predict import Face, Prediction, Predictor, to_rows
-    from mien.train import train
+    from mien.evaluation import evaluate
+    from mien.export.exporter import export_model
+    from mien.inference import Face, Prediction, Predictor, to_rows
+    from mien.training import train
 
 __version__ = "0.1.0"
 
@@ -30,15 +30,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Face": "mien.predict",
+    "Face": "mien.inference",
     "Faces": "mien.data",
-    "Prediction": "mien.predict",
-    "Predictor": "mien.predict",
-    "evaluate": "mien.evaluate",
-    "export_model": "mien.export",
+    "Prediction": "mien.inference",
+    "Predictor": "mien.inference",
+    "evaluate": "mien.evaluation",
+    "export_model": "mien.export.exporter",
     "load_faces": "mien.data",
-    "to_rows": "mien.predict",
-    "train": "mien.train",
+    "to_rows": "mien.inference",
+    "train": "mien.training",
 }
 
 

@@ -15,11 +15,11 @@ import pytest
 from conftest import Ran
 from mien.cli.data import DROPS
 from mien.data import Faces, load_faces
-from mien.data.clean import Drop
+from mien.data.quality.clean import Drop
 from mien.data.writers import convert_faces
 from mien.emotions import FERPLUS_OF_EMOTION
-from mien.train import Run
-from planted import textures
+from mien.training import Run
+from support.faulty_faces import textures
 
 FERPLUS_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 

@@ -15,7 +15,7 @@ from conftest import Ran
 from mien.data import Faces
 
 if TYPE_CHECKING:
-    from mien.train import Run
+    from mien.training import Run
 
 Mien = Callable[..., Ran]
 

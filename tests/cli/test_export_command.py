@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import mien.export as exporting
+import mien.export.exporter as exporting
 from conftest import Ran
 from mien.data import Faces
-from test_export import ruined
+from support.bundles import constant_int8
 
 if TYPE_CHECKING:
-    from mien.train import Run
+    from mien.training import Run
 
 Mien = Callable[..., Ran]
 
@@ -55,7 +55,7 @@ def test_int8_prints_its_table_or_is_refused_with_the_figure(
     assert ran.code == 0, ran.err
     assert "drawn.csv, PublicTest: 15 faces" in ran.out
     path.unlink()
-    monkeypatch.setattr(exporting, "quantized", ruined)
+    monkeypatch.setattr(exporting, "quantized", constant_int8)
     monkeypatch.setattr(exporting, "DROP", -1.0)  # fifteen faces cannot tell a ruined model from a poor one
     monkeypatch.setattr(exporting, "FACES", -15)
     ran = mien(*command)

@@ -17,12 +17,12 @@ from conftest import Ran, write_recipe
 from mien.data import Faces
 from mien.data.writers import convert_faces
 from mien.emotions import LABELS
-from mien.evaluate import evaluate
-from mien.model.bundle import load_bundle
-from mien.predict import Predictor
+from mien.evaluation import evaluate
+from mien.inference import Predictor
+from mien.models.load import load_bundle
 
 if TYPE_CHECKING:
-    from mien.train import Run
+    from mien.training import Run
 
 Mien = Callable[..., Ran]
 

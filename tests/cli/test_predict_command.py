@@ -17,11 +17,11 @@ from PIL import Image
 from conftest import Ran
 from mien.data import Faces
 from mien.emotions import LABELS
-from mien.predict import Predictor
-from mien.predict.files import find_pictures
+from mien.inference import Predictor
+from mien.inference.inputs import find_images
 
 if TYPE_CHECKING:
-    from mien.train import Run
+    from mien.training import Run
 
 Mien = Callable[..., Ran]
 BROKEN = (
@@ -29,7 +29,7 @@ BROKEN = (
 )  # fmt: skip
 
 
-def broken(kind: str, folder: Path) -> bytes:
+def is_corrupt(kind: str, folder: Path) -> bytes:
     """A file that is no picture, of one of ten kinds."""
     whole = {}
     for form in ("png", "jpeg", "webp"):
@@ -55,7 +55,7 @@ def thousand(drawn: Faces, tmp_path: Path) -> Path:
         Image.fromarray(drawn.images[number % len(drawn.images)]).save(path, compress_level=1)
     for number in range(50):
         path = root / f"{number % 7}" / f"broken-{number:02}.jpg"
-        path.write_bytes(broken(BROKEN[number % 10], root))
+        path.write_bytes(is_corrupt(BROKEN[number % 10], root))
     return root
 
 
@@ -117,10 +117,10 @@ def _parquet(path: Path) -> dict[str, list[Any]]:
 def test_ctrl_c_keeps_what_is_done(
     mien: Mien, tiny_run: Run, crops: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mien.predict import predictor
+    from mien.inference import predictor
 
     calls: list[object] = []
-    read = predictor.read_picture
+    read = predictor.read_image
 
     def interrupted(*args: Any) -> Any:
         calls.append(args)
@@ -128,7 +128,7 @@ def test_ctrl_c_keeps_what_is_done(
             raise KeyboardInterrupt
         return read(*args)
 
-    monkeypatch.setattr(predictor, "read_picture", interrupted)
+    monkeypatch.setattr(predictor, "read_image", interrupted)
     table = tmp_path / "out.csv"
     ran = mien("predict", *crops, "--model", tiny_run.out, "--detector", "none", "--batch", 1, "--csv", table)
     assert ran.code == 130
@@ -192,10 +192,10 @@ def test_folders_patterns_and_names_are_found_once_and_in_order(crops: list[Path
     (tmp_path / "deep" / ".hidden.png").write_bytes(b"")
     (tmp_path / "deep" / "loop").symlink_to(tmp_path / "deep")
     names = [str(path) for path in crops]
-    assert find_pictures([str(tmp_path / "*.png"), names[1]]) == [names[0], names[2], names[1]]
-    assert find_pictures([names[2]]) == [names[2]]  # a file whose name looks like a pattern
-    assert find_pictures([str(tmp_path / "gone.png")]) == [str(tmp_path / "gone.png")]
-    below = find_pictures([str(tmp_path), names[0]])
+    assert find_images([str(tmp_path / "*.png"), names[1]]) == [names[0], names[2], names[1]]
+    assert find_images([names[2]]) == [names[2]]  # a file whose name looks like a pattern
+    assert find_images([str(tmp_path / "gone.png")]) == [str(tmp_path / "gone.png")]
+    below = find_images([str(tmp_path), names[0]])
     assert below[:3] == sorted(names)
     assert below[3] == str(tmp_path / "deep" / "er" / "Z.JPEG")
 

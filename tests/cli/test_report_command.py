@@ -12,7 +12,7 @@ from PIL import Image
 from conftest import Ran
 
 if TYPE_CHECKING:
-    from mien.train import Run
+    from mien.training import Run
 
 Mien = Callable[..., Ran]
 

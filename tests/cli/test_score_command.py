@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Ran
-from scoring import BAD, expected, pictures, rows_of, write_pictures
+from support.collections_of_images import BAD, expected, pictures, rows_of, write_pictures
 
 Mien = Callable[..., Ran]
 OPTIONS = ("--model", "tiny", "--batch", 16, "--part", 32, "--engine", "local", "--workers", 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.data import Faces, load_faces, readers
+from mien.data import Faces, load, load_faces
 from mien.data.cache import cache_folder
 from mien.data.writers import convert_faces
 
@@ -24,7 +24,7 @@ def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the source was read again")
 
-    monkeypatch.setattr(readers, "_read", refuse)
+    monkeypatch.setattr(load, "_read", refuse)
 
 
 def the_file() -> Path:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mien.data import Faces
 from mien.data.ferplus import (
     Votes,
-    contradicts,
+    conflicts_with_votes,
     distribution_targets,
     join_votes,
     majority_targets,
@@ -23,7 +23,7 @@ from mien.data.ferplus import (
     summarize_votes,
     write_targets,
 )
-from mien.data.toy import draw_faces
+from mien.data.synthetic import draw_faces
 from mien.emotions import FERPLUS_OF_EMOTION
 from mien.errors import DataError
 
@@ -205,7 +205,7 @@ def test_counts_and_contradictions(voted: Faces) -> None:
     assert summary["Training"]["contempt"] == len(range(0, training, 5))
     assert summary["Training"]["left_out"] == 1
     assert summary["Training"]["distributions"] == training - 1
-    assert np.flatnonzero(contradicts(voted)).tolist() == list(range(0, 300, 5))
+    assert np.flatnonzero(conflicts_with_votes(voted)).tolist() == list(range(0, 300, 5))
 
 
 def test_targets_are_written(voted: Faces, tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from mien.data import Faces, load_faces
 from mien.data.classes import RESERVED, Classes, class_key
-from mien.data.divide import SHARE, divided, split_faces
 from mien.data.faces import USAGES, Usage
-from mien.data.quality import find_copies
+from mien.data.quality.checks import find_copies
+from mien.data.splits import SHARE, split_faces, with_splits
 from mien.data.writers import convert_faces
 from mien.emotions import LABELS
 from mien.errors import BadRowError, DataError
-from mien.predict import Prediction, recording
-from owned import draw_own, put_own, put_picture
+from mien.inference import Prediction, recording
+from support.custom_classes import draw_own, put_own, put_picture
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -147,7 +147,7 @@ def test_near_duplicates_stay_on_one_side() -> None:
     moved = np.roll(drawn, 2, axis=2)
     faces = Faces(np.concatenate([drawn, moved]), np.tile(np.arange(40) // 20, 2), np.zeros(80, np.uint8),
                   np.arange(80), name="pairs", labels=("a", "b"))  # fmt: skip
-    found = divided(faces)
+    found = with_splits(faces)
     near = find_copies(faces.images).near
     assert all(len(set(found.usage[near == group])) == 1 for group in np.unique(near))
     assert "near duplicates kept on one side" in found.notes[0]
@@ -157,7 +157,7 @@ def test_frames_of_a_film_are_divided_all_the_same_but_it_is_said() -> None:
     base = np.asarray(draw_own(("a",), 1)["a"][0], np.int16)
     images = np.stack([np.clip(base + number, 0, 255) for number in range(-20, 20)]).astype(np.uint8)
     faces = Faces(images, np.arange(40) % 2, np.zeros(40, np.uint8), np.arange(40), labels=("a", "b"))
-    found = divided(faces)
+    found = with_splits(faces)
     assert set(found.splits()) == {"Training", "PublicTest", "PrivateTest"}
     assert "figures will flatter" in found.notes[0]
 
@@ -168,9 +168,9 @@ def test_every_class_is_in_every_split(n: int, classes: int, seed: int) -> None:
     faces = own_faces(n, classes, seed)
     if min(faces.label_counts().values()) < 3:
         with pytest.raises(DataError, match="different pictures, and splits are to be made"):
-            divided(faces)
+            with_splits(faces)
         return
-    found = divided(faces, seed=seed)
+    found = with_splits(faces, seed=seed)
     for split in found.splits():
         assert set(found.select(split).emotion) == set(range(classes))
     assert len(found.splits()) == 3
@@ -185,14 +185,14 @@ def test_asking_for_splits(tmp_path: Path) -> None:
     assert (other.usage != found.usage).any()
     with pytest.raises(DataError, match="all splits already"):
         split_faces(found)
-    assert split_faces(found, again=True).usage.tolist() == divided(faces).usage.tolist()
+    assert split_faces(found, again=True).usage.tolist() == with_splits(faces).usage.tolist()
     with pytest.raises(DataError, match="leave nothing"):
         split_faces(faces, 0.5, 0.5)
 
 
 @pytest.mark.parametrize("layout", ["folder", "parquet"])
 def test_layouts_keep_classes_their_order_and_splits(tmp_path: Path, layout: str) -> None:
-    faces = divided(own_faces(30, 3))
+    faces = with_splits(own_faces(30, 3))
     labels = ("Sad", "a b/c" if layout == "parquet" else "a b", "Ähm")
     faces = Faces(faces.images, faces.emotion, faces.usage, faces.row, name="x", labels=labels)
     again = load_faces(convert_faces(faces, tmp_path / f"x.{layout}", layout))

@@ -83,10 +83,10 @@ def test_an_empty_folder_is_filled_and_nothing_stays_beside_it(tmp_path: Path, s
 @pytest.mark.parametrize("layout", list(Layout))
 def test_a_failed_write_leaves_nothing(tmp_path: Path, some_faces: Faces, layout: str) -> None:
     """A split index out of range stands for whatever may go wrong half way."""
-    broken = some_faces.take(np.arange(42))
-    broken.usage[30] = len(USAGES)
+    is_corrupt = some_faces.take(np.arange(42))
+    is_corrupt.usage[30] = len(USAGES)
     with pytest.raises(IndexError):
-        convert_faces(broken, tmp_path / "out", layout)
+        convert_faces(is_corrupt, tmp_path / "out", layout)
     assert not list(tmp_path.iterdir())
 
 

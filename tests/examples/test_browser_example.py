@@ -20,18 +20,19 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from browser import find_browser
 from mien.data import Faces
-from mien.export import export_model
-from mien.model.bundle import ASSETS, Calibration, load_bundle
-from mien.model.session import Session
-from mien.predict.images import crop_face, read_picture
-from pages import EXAMPLE, Visit, chromium, install, served
+from mien.export.exporter import export_model
+from mien.inference.images import crop_face, read_image
+from mien.models.bundle import Calibration
+from mien.models.load import ASSETS, load_bundle
+from mien.models.onnx.session import Session
+from support.browser_example import EXAMPLE, Visit, chromium, install, served
+from support.chromium import find_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-    from mien.train import Run
+    from mien.training import Run
 
 COUNT = 20
 BYTES = "const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));"
@@ -164,7 +165,7 @@ def test_it_prepares_a_picture_as_python_does(visit: Visit) -> None:
     visit.ensure("one-head.onnx")
     for size in ((48, 48), (192, 96), (100, 77), (48, 200), (301, 200), (450, 350), (47, 60), (20, 20)):
         data = encoded(Image.fromarray(smooth(np.random.default_rng(size[0]), *size, 3)))
-        wanted = crop_face(read_picture(data).pixels, (0, 0, size[1], size[0])).astype(int).ravel()
+        wanted = crop_face(read_image(data).pixels, (0, 0, size[1], size[0])).astype(int).ravel()
         apart = np.abs(np.array(visit.page.evaluate(CROP, base64(data))) - wanted)
         assert apart.max() <= (0 if size == (48, 48) else 1), size
 
@@ -177,7 +178,7 @@ def test_transparency_lies_over_white_and_exif_turns_the_picture(visit: Visit) -
     turned[0x0112] = 6
     lying = Image.fromarray(smooth(rng, 60, 90, 3))
     for data in (encoded(layer), encoded(lying, exif=turned)):
-        picture = read_picture(data)
+        picture = read_image(data)
         wanted = crop_face(picture.pixels, (0, 0, picture.width, picture.height)).astype(int).ravel()
         assert np.abs(np.array(visit.page.evaluate(CROP, base64(data))) - wanted).max() <= 1
 
@@ -225,9 +226,9 @@ def test_without_the_runtime_it_says_what_to_run(engine: Browser, tmp_path: Path
 
 def test_what_is_no_picture_is_refused_and_the_next_is_named(visit: Visit, photos: list[Path], tmp_path: Path) -> None:
     visit.ensure("one-head.onnx")
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(photos[0].read_bytes()[:60])
-    visit.page.set_input_files("#file", broken)
+    is_corrupt = tmp_path / "broken.png"
+    is_corrupt.write_bytes(photos[0].read_bytes()[:60])
+    visit.page.set_input_files("#file", is_corrupt)
     visit.page.wait_for_selector("#problem:visible")
     assert "broken.png is no picture" in visit.page.inner_text("#problem")
     assert sum(visit.name(photos[0])) == pytest.approx(1)

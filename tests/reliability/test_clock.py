@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from conftest import tiny_recipe
-from killed import same_weights, timeless
-from mien.data import Faces, load_faces, readers
+from mien.data import Faces, load, load_faces
 from mien.data.cache import cache_folder
 from mien.data.writers import convert_faces
-from mien.export import export_model
-from mien.train import Run, train
+from mien.export.exporter import export_model
+from mien.training import Run, train
+from support.interrupted_runs import same_weights, timeless
 
 DAY = 86_400.0
 
@@ -74,7 +74,7 @@ def test_the_cache_goes_by_content_whatever_the_times_say(
     load_faces(table)
     (entry,) = cache_folder().iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr(readers, "_read", None)
+        patch.setattr(load, "_read", None)
         for source, kept in ((4e9, -1000), (-1000, 4e9)):
             os.utime(table, (source, source))
             os.utime(entry, (kept, kept))

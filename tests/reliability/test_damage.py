@@ -17,11 +17,11 @@ from mien.data import Faces, load_faces
 from mien.data.cache import cache_folder
 from mien.data.writers import convert_faces
 from mien.errors import MienError, ModelError, RecipeError
-from mien.model.bundle import load_bundle
-from mien.model.session import Session
-from mien.model.standalone import save_onnx
-from mien.train import Run, train
-from mien.train.checkpoints import Checkpoints, read_phase
+from mien.export.onnx_file import save_onnx
+from mien.models.load import load_bundle
+from mien.models.onnx.session import Session
+from mien.training import Run, train
+from mien.training.checkpoints import Checkpoints, read_phase
 
 Mien = Callable[..., Ran]
 PLACES = st.floats(0, 1, exclude_max=True)

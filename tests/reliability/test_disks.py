@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from conftest import Ran, write_recipe
-from fault_fixtures import THOROUGH, Disk, fill, remount
-from killed import same_weights, timeless
 from mien.data import Faces, load_faces
-from mien.model.bundle import load_bundle
-from mien.train import Run
+from mien.models.load import load_bundle
+from mien.training import Run
+from support.disk_fixtures import THOROUGH, Disk, fill, remount
+from support.interrupted_runs import same_weights, timeless
 
 Mien = Callable[..., Ran]
 Command = Callable[[Run, Path, Path, Path], list[object]]

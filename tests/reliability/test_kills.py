@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
-import nursery
 from conftest import write_recipe
-from fault_fixtures import KILLS, THOROUGH, shown
-from killed import same_weights
 from mien.data import Faces, load_faces
-from mien.model.bundle import load_bundle
-from mien.model.script import run_script
-from mien.train import Run
-from mien.train.checkpoints import read_phase
+from mien.export.torchscript import run_script
+from mien.models.load import load_bundle
+from mien.training import Run
+from mien.training.checkpoints import read_phase
+from support import kill_jobs
+from support.disk_fixtures import KILLS, THOROUGH, shown
+from support.interrupted_runs import same_weights
 
 SEED = int(os.environ.get("MIEN_KILL_SEED", "0"))
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are f
 
 def told(root: Path, job: str, *arguments: object) -> Iterator[tuple[Path, bool]]:
     """Each folder that a killed process or, last, an undisturbed one has left, and whether it was killed."""
-    command = [sys.executable, nursery.__file__, job, KILLS, SEED, root, *arguments]
+    command = [sys.executable, kill_jobs.__file__, job, KILLS, SEED, root, *arguments]
     settings = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(list(map(str, command)), text=True, env=settings, **pipes) as process:  # type: ignore[call-overload]

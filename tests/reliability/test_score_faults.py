@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fault_fixtures import KILLS, THOROUGH, shown
 from mien.data import Faces
 from mien.data.writers import convert_faces
+from support.disk_fixtures import KILLS, THOROUGH, shown
 
-pytest.importorskip("mien.score", reason="this version has no mien score")
+pytest.importorskip("mien.batch", reason="this version has no mien score")
 
 
 def started(table: Path, out: Path) -> subprocess.Popen[str]:

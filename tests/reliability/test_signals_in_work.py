@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-import mien.files as files
+import mien._utils.files as files
 from conftest import Ran, write_recipe
-from fault_fixtures import THOROUGH
-from killed import same_weights
-from mien.train import Run, load_recipe, train
-from mien.train.module import Classifier
+from mien.training import Run, load_recipe, train
+from mien.training.module import Classifier
+from support.disk_fixtures import THOROUGH
+from support.interrupted_runs import same_weights
 
 Mien = Callable[..., Ran]
 SIGNALS = [(signal.SIGINT, 130, "error: interrupted\n"), (signal.SIGTERM, 143, "error: terminated\n")]

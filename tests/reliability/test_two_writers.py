@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-import mien.files as files
+import mien._utils.files as files
 from conftest import tiny_recipe
 from mien.data import Faces, load_faces
 from mien.data.writers import convert_faces
 from mien.errors import RecipeError
-from mien.train import Run, train
-from mien.train.folder import LOCK
+from mien.training import Run, train
+from mien.training.run_folder import LOCK
 
 HOLD = """
 import sys
 from pathlib import Path
-from mien.files import locked
+from mien._utils.files import locked
 
 with locked(Path(sys.argv[1])) as free:
     print(free, flush=True)

@@ -15,8 +15,8 @@ from typer.core import TyperGroup
 from mien.cli import card as card_commands
 from mien.cli import compare as compare_commands
 from mien.cli import data as data_commands
+from mien.cli import evaluate as judge_commands
 from mien.cli import export as export_commands
-from mien.cli import judge as judge_commands
 from mien.cli import predict as predict_commands
 from mien.cli import report as report_commands
 from mien.cli import score as score_commands

@@ -9,15 +9,15 @@ import typer
 
 from mien.cli.console import console, print_json
 from mien.cli.data import load
-from mien.cli.judge import ModelArgument
+from mien.cli.evaluate import ModelArgument
 from mien.cli.train import AsJson, Data
 
 if TYPE_CHECKING:
-    from mien.card import Notes
-    from mien.model.bundle import Bundle
+    from mien.hub.card import Notes
+    from mien.models.bundle import Bundle
 
 Licence = Annotated[str | None, typer.Option("--license", metavar="ID", help="Of the weights, such as apache-2.0.")]
-AboutData = Annotated[
+DataDescription = Annotated[
     Path | None, typer.Option("--about-data", metavar="FILE.md", help="What to say of the data's origin and licence.")
 ]
 Repo = Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME on the Hub.")]
@@ -28,15 +28,15 @@ def card(
     data: Data = None,
     out: Annotated[Path, typer.Option("--out", metavar="CARD.md", help="The file.")] = Path("README.md"),
     license_id: Licence = None,
-    about_data: AboutData = None,
+    about_data: DataDescription = None,
     groups: Annotated[
         Path | None, typer.Option("--groups", metavar="FILE", help="Also by group: a CSV or parquet of row and group.")
     ] = None,
 ) -> None:
     """Write a model's card: its use, its limits, its data and, with --data, its figures."""
-    from mien.card import model_card
-    from mien.files import atomic
-    from mien.model.bundle import load_bundle
+    from mien._utils.files import atomic
+    from mien.hub.card import model_card
+    from mien.models.load import load_bundle
 
     bundle = load_bundle(model)
     text = model_card(bundle, _judged(bundle, data, groups), _notes(license_id, about_data))
@@ -54,7 +54,7 @@ def _judged(bundle: Bundle, data: Path | None, groups: Path | None) -> list[dict
             raise DataError("groups of which faces?", "--groups", "Name the data set with --data.")
         return []
     require("sklearn", "train")
-    from mien.evaluate import evaluate
+    from mien.evaluation import evaluate
 
     faces = load(data)
     splits = [name for name in ("PublicTest", "PrivateTest") if name in faces.splits()]
@@ -64,8 +64,8 @@ def _judged(bundle: Bundle, data: Path | None, groups: Path | None) -> list[dict
 
 
 def _notes(license_id: str | None, about_data: Path | None) -> Notes:
-    from mien.card import OWN_DATA, Notes
     from mien.errors import DataError
+    from mien.hub.card import OWN_DATA, Notes
 
     if about_data is None:
         return Notes(license_id)
@@ -86,7 +86,7 @@ def push(
     ] = None,
     data: Data = None,
     license_id: Licence = None,
-    about_data: AboutData = None,
+    about_data: DataDescription = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -94,9 +94,9 @@ def push(
 
     The token is the one of `hf auth login` or of HF_TOKEN; it is never shown.
     """
-    from mien.card import model_card
-    from mien.hub import Upload, push_model, read_card
-    from mien.model.bundle import load_bundle
+    from mien.hub.card import model_card
+    from mien.hub.transfer import Upload, push_model, read_card
+    from mien.models.load import load_bundle
 
     bundle = load_bundle(model)
     text = read_card(own_card, bundle) if own_card is not None else None
@@ -122,7 +122,7 @@ def pull(
     as_json: AsJson = False,
 ) -> None:
     """Download a model that mien push uploaded, check it, and leave it in a folder that names it from then on."""
-    from mien.hub import pull_model
+    from mien.hub.transfer import pull_model
 
     found = pull_model(repo, out, revision)
     if as_json:

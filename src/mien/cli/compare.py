@@ -27,11 +27,11 @@ def compare(
 
     for module in ("sklearn", "scipy"):
         require(module, "train")
-    from mien.evaluate.compare import compare as judge
-    from mien.evaluate.peer import Peer
+    from mien.evaluation.compare import compare as evaluate_split
+    from mien.evaluation.external import Peer
 
     named: list[str | Path | Peer] = [*(sides or []), *map(Peer.parse, peers or [])]
-    found = judge(named, load(data), split)
+    found = evaluate_split(named, load(data), split)
     if as_json:
         print_json(found.to_dict())
         return

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.checked import print_check, print_ferplus
 from mien.cli.console import console, print_json, print_table, stderr
+from mien.cli.data_check_output import print_check, print_ferplus
 from mien.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class LayoutName(StrEnum):
 
 
 DROPS = "duplicates, leaked, leaked-training, conflicting, constant, near-blank, near, suspect or not-a-face"
-"""The kinds of ``--drop``, named here so that --help loads nothing heavy; :class:`mien.data.clean.Drop` says more."""
+"""The kinds of ``--drop``, named here so that --help loads nothing heavy; :class:`mien.data.quality.clean.Drop`."""
 
 Source = Annotated[
     Path | None, typer.Argument(metavar="D", help="A file or folder of faces; without it, the one in MIEN_DATA.")
@@ -143,7 +143,7 @@ def convert(
 
 
 def _convert_to_shards(data: Path | None, out: Path, skip_bad: bool, rows: int | None, block: int | None) -> None:
-    from mien.data.sharding import BLOCK, ROWS, write_shards
+    from mien.data.shards.writer import BLOCK, ROWS, write_shards
 
     with loading_bar() as progress:
         shards, skipped = write_shards(
@@ -166,8 +166,8 @@ def split(
     skip_bad: SkipBad = False,
 ) -> None:
     """Make the splits that a data set lacks out of Training, and write it: .csv, .parquet, or a folder."""
-    from mien.data.clean import layout_of
-    from mien.data.divide import split_faces
+    from mien.data.quality.clean import layout_of
+    from mien.data.splits import split_faces
     from mien.data.writers import convert_faces
 
     data, out = _data_and_out(source)
@@ -203,7 +203,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Look for what is wrong: copies, leaks, contradictions, blanks, suspect labels, wrong sizes, bad rows."""
-    from mien.doctor import run_check
+    from mien.evaluation.data_check import run_check
 
     figures = run_check(load(source, skip_bad=True), model=model, out=out, clean=clean, drop=drop or [])[1]
     if as_json:
@@ -235,7 +235,7 @@ def ferplus(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Join Microsoft's FER+ votes to FER2013, count them after the official filtering, judge a model on them."""
-    from mien.evaluate.ferplus import run_ferplus
+    from mien.evaluation.ferplus import run_ferplus
 
     figures = run_ferplus(load(source), votes=votes, out=out, targets=targets, model=model)
     if as_json:
@@ -251,7 +251,7 @@ def toy(
     seed: Annotated[int, typer.Option("--seed", help="The same seed draws the same faces.")] = 0,
 ) -> None:
     """Draw a small set of faces, for a first try without FER2013."""
-    from mien.data.toy import draw_faces
+    from mien.data.synthetic import draw_faces
     from mien.data.writers import convert_faces
 
     path = out if out.suffix.lower() == ".csv" and not out.is_dir() else out / "icml_face_data.csv"
@@ -290,11 +290,11 @@ def examples(
 
 
 def _save_figure(faces: Faces, out: Path) -> Path:
+    from mien._utils.files import atomic
     from mien.errors import require
-    from mien.files import atomic
 
     require("matplotlib", "train")
-    from mien.evaluate import plots
+    from mien.evaluation import plots
 
     path = out if out.suffix.lower() == ".png" else out.with_name(f"{out.name}.png")
     with atomic(path) as temporary:

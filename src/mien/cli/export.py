@@ -10,7 +10,7 @@ import typer
 
 from mien.cli.console import console, print_json, print_table
 from mien.cli.data import load
-from mien.cli.judge import ModelArgument
+from mien.cli.evaluate import ModelArgument
 from mien.cli.train import AsJson, Data
 
 
@@ -25,7 +25,7 @@ def export(
     from mien.errors import require
 
     require("onnx", "train")
-    from mien.export import export_model
+    from mien.export.exporter import export_model
 
     faces = load(data) if data or os.environ.get("MIEN_DATA") else None
     made = export_model(model, out, to, faces)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import console, error_line, print_table, progress_bar, quiet_libraries
-from mien.cli.judge import WHICH, print_percentages
+from mien.cli.evaluate import WHICH, print_probabilities
 
 if TYPE_CHECKING:
-    from mien.predict import Face, Prediction, Predictor
-    from mien.predict.images import Source
-    from mien.predict.sinks import Sink
+    from mien.inference import Face, Prediction, Predictor
+    from mien.inference.images import Source
+    from mien.inference.writers import Sink
 
 SHOWN = 40
 """How many faces the printed table lists at most."""
@@ -72,21 +72,21 @@ def predict(
     """
     quiet_libraries()  # before they are imported
     from mien.errors import DataError
-    from mien.predict import Predictor
-    from mien.predict.files import find_pictures
-    from mien.predict.sinks import csv_sink, parquet_sink
+    from mien.inference import Predictor
+    from mien.inference.inputs import find_images
+    from mien.inference.writers import csv_writer, parquet_writer
 
-    paths = find_pictures(images, allow_urls)
+    paths = find_images(images, allow_urls)
     predictor = Predictor(model, threads, detector, min_confidence, batch, max_pixels)
     tally = Tally()
-    sinks: list[Sink] = [tally.add]
+    writers: list[Sink] = [tally.add]
     try:
         with ExitStack() as stack:
-            sinks += [stack.enter_context(csv_sink(csv, predictor.labels))] if csv else []
-            sinks += [stack.enter_context(parquet_sink(parquet, predictor.labels))] if parquet else []
-            sinks += [_print_line] if as_json else []
-            sinks += [_annotator(annotate, max_pixels)] if annotate else []
-            stopped = _run(predictor, paths, sinks)
+            writers += [stack.enter_context(csv_writer(csv, predictor.labels))] if csv else []
+            writers += [stack.enter_context(parquet_writer(parquet, predictor.labels))] if parquet else []
+            writers += [_print_line] if as_json else []
+            writers += [_annotator(annotate, max_pixels)] if annotate else []
+            stopped = _run(predictor, paths, writers)
     except BrokenPipeError:
         raise
     except OSError as error:  # reading gives no OSError: what cannot be read is told apart
@@ -104,18 +104,18 @@ def predict(
 
 def fetch_detector() -> None:
     """Download the face detector YuNet (233 kB), check it, and use it from now on."""
-    from mien.predict.fetch import fetch_yunet
+    from mien.inference.yunet import fetch_yunet
 
     console.print(str(fetch_yunet()), markup=False)
 
 
-def _run(predictor: Predictor, paths: list[str], sinks: list[Sink]) -> bool:
+def _run(predictor: Predictor, paths: list[str], writers: list[Sink]) -> bool:
     """Hand every prediction to the sinks; whether Ctrl-C ended it, in which case what is done is kept."""
     with progress_bar() as progress:
         bar = progress.add_task("", total=len(paths))
         try:
             for one in _predictions(predictor, paths):
-                for sink in sinks:
+                for sink in writers:
                     sink(one)
                 if one.error is not None:
                     error_line(f"{one.path}: {one.error}")
@@ -134,9 +134,9 @@ def _predictions(predictor: Predictor, paths: list[str]) -> Iterator[Prediction]
 
 
 def _source(path: str) -> Source:
-    from mien.predict.files import fetch_picture, is_url
+    from mien.inference.inputs import fetch_image, is_url
 
-    return partial(fetch_picture, path) if is_url(path) else path
+    return partial(fetch_image, path) if is_url(path) else path
 
 
 def _print_line(one: Prediction) -> None:
@@ -146,8 +146,8 @@ def _print_line(one: Prediction) -> None:
 def _annotator(folder: Path, max_pixels: int) -> Sink:
     """Writes the annotated copy of each picture; a name that another picture's copy has gets the next free number."""
     from mien.errors import ImageError
-    from mien.predict.files import is_url
-    from mien.predict.sinks import annotate
+    from mien.inference.inputs import is_url
+    from mien.inference.writers import annotate
 
     taken: set[Path] = set()
 
@@ -173,7 +173,7 @@ def _print_tally(tally: Tally) -> None:
     if tally.images == tally.faces == 1:
         path, face = tally.shown[0]
         console.print(f"{path}: {face.emotion}", markup=False)
-        print_percentages(face)
+        print_probabilities(face)
         return
     if tally.shown:
         rows = []

@@ -9,7 +9,7 @@ import typer
 
 from mien.cli.console import console, print_json, print_table, stderr
 from mien.cli.data import load
-from mien.cli.judge import WHICH
+from mien.cli.evaluate import WHICH
 from mien.cli.train import AsJson, Data
 
 
@@ -30,7 +30,7 @@ def report(
 
     for module in ("torch", "jinja2", "sklearn", "matplotlib"):
         require(module, "train")
-    from mien.evaluate.report import make_report
+    from mien.evaluation.report.page import make_report
 
     found = make_report(model, load(data), split, compare or [])
     path = found.write(out)

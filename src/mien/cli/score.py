@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import console, error_line, print_json, progress_bar, quiet_libraries, stderr
-from mien.cli.judge import WHICH
+from mien.cli.evaluate import WHICH
 from mien.cli.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from threading import Event
 
-    from mien.score.job import Options, Summary
+    from mien.batch.job import Options, Summary
 
 INPUT = "A folder of pictures or of parquet files, a parquet file, or a list of names (.txt, .csv, .parquet)."
 OUT = "A folder for parquet parts, or a file that ends in .parquet."
@@ -55,7 +55,7 @@ def score(
     The same command goes on where an earlier one was killed. Ctrl-C and SIGTERM end it, with exit code 130 or 143.
     """
     quiet_libraries()  # before they are imported
-    from mien.score.job import Options
+    from mien.batch.job import Options
 
     options = Options(model, detector, batch, part, workers, engine.value, address, again)
     with stop_on_signals() as stop:
@@ -69,7 +69,7 @@ def score(
 
 
 def _run(source: str, out: Path, options: Options, stop: Event) -> Summary:
-    from mien.score.job import score as run
+    from mien.batch.job import score as run
 
     with progress_bar() as progress:
         bar = progress.add_task("", total=None)

@@ -50,9 +50,9 @@ def serve(
     leave_sigterm()
     for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         require(module, "serve")
-    from mien.serve.run import Options
-    from mien.serve.run import serve as run
-    from mien.serve.settings import Settings
+    from mien.serving.server import Options
+    from mien.serving.server import serve as run
+    from mien.serving.settings import Settings
 
     settings = Settings(
         max_body, max_held, max_pixels, max_images, queue, timeout, header_timeout, body_timeout,

@@ -44,7 +44,7 @@ def sweep(
 
     require("lightning", "train")
     require("optuna", "sweep")
-    from mien.sweep import sweep as search
+    from mien.tuning import sweep as search
 
     found = search(
         recipe, space, load(data), out, trials=trials, seed=seed, jobs=jobs, changes=changes or [], fold=fold,

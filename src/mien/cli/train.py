@@ -15,8 +15,8 @@ from mien.cli.data import load
 
 if TYPE_CHECKING:
     from mien.data.faces import Faces
-    from mien.data.shards import Shards
-    from mien.pipeline import Outcome
+    from mien.data.shards.reader import Shards
+    from mien.evaluation.pipeline import Outcome
 
 Data = Annotated[Path | None, typer.Option("--data", metavar="D", help="The data set; without it, MIEN_DATA.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -66,11 +66,11 @@ def train(
     from mien.errors import require
 
     require("lightning", "train")
-    from mien.pipeline import run_recipe
-    from mien.train import load_recipe
-    from mien.train import train as train_only
-    from mien.train.launch import Hosts, launch
-    from mien.train.parallel import World
+    from mien.evaluation.pipeline import run_recipe
+    from mien.training import load_recipe
+    from mien.training import train as train_only
+    from mien.training.ddp import World
+    from mien.training.launch import Hosts, launch
 
     sets = [*(changes or []), *([] if start is None else [f"start={start_name(start)}"])]
     settings = load_recipe(recipe, sets)
@@ -106,8 +106,8 @@ def start_name(model: str) -> str:
 def _data(source: Path | None, stream: bool) -> Faces | Shards:
     if not stream:
         return load(source)
-    from mien.data.readers import find_source
-    from mien.data.shards import Shards
+    from mien.data.load import find_source
+    from mien.data.shards.reader import Shards
 
     return Shards.open(find_source(source))
 
@@ -159,12 +159,12 @@ def summary(
     from mien.errors import require
 
     require("torch", "train")
-    from mien.train.summary import summarize_network
+    from mien.training.summary import summarize_network
 
     found = summarize_network(model)
     if plot:
-        from mien.evaluate import plots
-        from mien.evaluate.drawing import draw_structure
+        from mien.evaluation import plots
+        from mien.evaluation.network_diagram import draw_structure
 
         plots.save(draw_structure(found), plot)
         stderr.print(f"drawn to {plot}", markup=False)
@@ -196,7 +196,7 @@ def demo(
     from mien.errors import require
 
     require("lightning", "train")
-    from mien.demo import run_demo
+    from mien.cli.demo import run_demo
 
     faces = load(data) if data else None
     outcome, face = run_demo(faces, out, on_epoch=epoch_line, say=lambda line: stderr.print(line, markup=False))

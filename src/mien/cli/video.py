@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import console, error_line, print_json, print_table, progress_bar, quiet_libraries, stderr
-from mien.cli.judge import WHICH
+from mien.cli.evaluate import WHICH
 from mien.cli.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from threading import Event
 
-    from mien.predict import Predictor
-    from mien.predict.media import Seen, Video
-    from mien.predict.recording import Outputs, Recording
+    from mien.inference import Predictor
+    from mien.inference.recording import Outputs, Recording
+    from mien.inference.video import FrameResult, Video
 
 SHOWN = 40
 """How many tracks the printed table lists at most."""
@@ -53,9 +53,9 @@ def video(
     Ctrl-C and SIGTERM end it early; the files then hold all that came before, and the exit code is 130 or 143.
     """
     quiet_libraries()  # before they are imported
-    from mien.predict import Predictor
-    from mien.predict.media import Video
-    from mien.predict.recording import Outputs
+    from mien.inference import Predictor
+    from mien.inference.recording import Outputs
+    from mien.inference.video import Video
 
     outputs = Outputs(csv, parquet, annotate, plot)
     outputs.check(source)
@@ -71,20 +71,20 @@ def video(
 
 
 def _record(opened: Video, predictor: Predictor, outputs: Outputs, every: int, track: bool, stop: Event) -> Recording:
-    from mien.predict.recording import record
-    from mien.predict.tracking import Tracker
+    from mien.inference.recording import record
+    from mien.inference.tracking import Tracker
 
     with progress_bar() as progress:
         bar = progress.add_task("", total=opened.promised)
 
-        def heard(seen: Seen) -> None:
+        def heard(seen: FrameResult) -> None:
             progress.update(bar, completed=seen.number + 1)
 
         return record(opened, predictor, outputs, every, Tracker() if track else None, stop, heard)
 
 
 def _print(found: Recording) -> None:
-    from mien.predict.timeline import clock
+    from mien.inference.timeline import clock
 
     labels, rows = found.timeline.labels, []
     for track in found.timeline.longest(SHOWN):

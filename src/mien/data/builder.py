@@ -175,7 +175,7 @@ class Builder:
         return DataError(what, self.root, "Check that this is the right file.")
 
 
-class Passing(Builder):
+class StreamingBuilder(Builder):
     """Hands each block of faces on as soon as it is read, and keeps none.
 
     Args:

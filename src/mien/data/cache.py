@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from mien._utils.files import atomic
 from mien.data.faces import Faces
-from mien.files import atomic
 
 VERSION = 3
 """Raise it when a reader would make other faces of the same bytes."""

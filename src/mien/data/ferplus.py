@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mien._utils.files import atomic
 from mien.data.builder import TRAINING, usage_from_word
 from mien.data.faces import UNLABELLED, USAGES, Faces, Usage
 from mien.emotions import FERPLUS, FERPLUS_OF_EMOTION, LABELS
 from mien.errors import DataError
-from mien.files import atomic
 
 SEEN: tuple[str, ...] = FERPLUS[:8]
 """FER+'s eight emotions in its order; ``unknown`` and ``nf`` come after them."""
@@ -207,7 +207,7 @@ def _distribution(counted: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.zeros(len(SEEN)) if is_out else seen / seen.sum()
 
 
-def contradicts(faces: Faces) -> NDArray[np.bool_]:
+def conflicts_with_votes(faces: Faces) -> NDArray[np.bool_]:
     """bool (N,): faces whose official majority is another emotion than their label.
 
     Raises:
@@ -224,7 +224,7 @@ def contradicts(faces: Faces) -> NDArray[np.bool_]:
 def summarize_votes(faces: Faces) -> dict[str, dict[str, int]]:
     """For every split: faces by official majority (``neutral`` to ``contempt``), ``left_out``, ``distributions``.
 
-    ``distributions`` is how many faces have a distribution. Raises DataError as :func:`contradicts`.
+    ``distributions`` is how many faces have a distribution. Raises DataError as :func:`conflicts_with_votes`.
     """
     faces.vote_shares()
     summary: dict[str, dict[str, int]] = {}
@@ -242,7 +242,7 @@ def write_targets(faces: Faces, path: str | Path) -> None:
     """Write both targets as CSV: ``row``, ``usage``, ``majority`` (a word, or empty) and a column an emotion.
 
     Raises:
-        DataError: as :func:`contradicts`.
+        DataError: as :func:`conflicts_with_votes`.
     """
     faces.vote_shares()
     assert faces.votes is not None

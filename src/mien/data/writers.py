@@ -16,13 +16,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien._utils.files import atomic
 from mien.data.builder import TRAINING
 from mien.data.classes import CLASSES_FILE
 from mien.data.faces import UNLABELLED, USAGES, Faces
-from mien.data.parquet import OWN
+from mien.data.readers.parquet import OWN
 from mien.emotions import FERPLUS, LABELS
 from mien.errors import DataError, require
-from mien.files import atomic
 
 _BATCH = 4096
 

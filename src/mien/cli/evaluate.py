@@ -1,0 +1,148 @@
+"""``mien evaluate`` and ``mien show``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.cells import cell_len, set_cell_size
+
+from mien.cli.console import console, print_json, print_table, stderr
+from mien.cli.data import load
+from mien.cli.train import AsJson, Data, print_agreement
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mien.inference import Face
+    from mien.models.bundle import Bundle
+
+WHICH = "A shipped model's name (best, fast, tiny), a bundle, an ONNX file of mien export, or the folder of a run."
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help=WHICH)]
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="[MODEL]", help=WHICH)] = Path("best"),
+    data: Data = None,
+    split: Annotated[str, typer.Option("--split", help="PublicTest, PrivateTest, Training or test.")] = "PublicTest",
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Also write figures and pictures.")] = None,
+    groups: Annotated[
+        Path | None, typer.Option("--groups", metavar="FILE", help="Also by group: a CSV or parquet of row and group.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a model on a split: single view, calibrated, with the clean score beside it."""
+    from mien.errors import require
+
+    require("sklearn", "train")
+    from mien.evaluation import evaluate as evaluate_split
+    from mien.models.load import load_bundle
+
+    bundle = load_bundle(model)
+    result = evaluate_split(bundle, load(data), split, groups)
+    for path in result.write(out) if out else []:
+        stderr.print(f"wrote {path}", markup=False)
+    if as_json:
+        print_json(result.to_dict())
+        return
+    figures, clean = result.figures, result.figures["clean"]
+    console.print(f"{bundle.card.name} (SHA-256 {bundle.sha256[:16]}…, {bundle.parameters:,} parameters)", markup=False)
+    console.print(f"{result.data['name']}, {split}: {figures['n']:,} faces, single view", markup=False)
+    console.print(f"accuracy {figures['accuracy']:.2%}", end="")
+    if clean and clean["accuracy"] is not None:
+        console.print(f"  (clean {clean['accuracy']:.2%} on the {clean['n']:,} that are not also in Training)", end="")
+    console.print(
+        f"\nmacro F1 {figures['macro_f1']:.3f}   NLL {figures['nll']:.3f}   ECE {figures['ece']:.3f}"
+        f"   {result.seconds:.2f} s ({figures['n'] / result.seconds:,.0f} faces/s)"
+    )
+    print_agreement(figures["ferplus"])
+    rows = [
+        [name, f"{one['precision']:.1%}", f"{one['recall']:.1%}", f"{one['f1']:.3f}", f"{one['support']:,}"]
+        for name, one in figures["per_class"].items()
+    ]
+    print_table("by class", ["class", "precision", "recall", "F1", "faces"], rows)
+    print_table(
+        "confusion (row: true, column: predicted)",
+        ["", *figures["per_class"]],
+        [[name, *counts] for name, counts in zip(figures["per_class"], figures["confusion"], strict=True)],
+    )
+    for name, found in figures.get("groups", {}).items():
+        _print_groups(name, found)
+
+
+def _print_groups(name: str, found: dict[str, Any]) -> None:
+    """One grouping's table, and the gap between its ends."""
+    rows = [
+        [group, f"{one['n']:,}", f"{one['accuracy']:.1%}", " to ".join(f"{end:.1%}" for end in one["interval"]),
+         f"{one['macro_f1']:.3f}"]
+        for group, one in found["groups"].items()
+    ]  # fmt: skip
+    print_table(f"by {name}", [name, "faces", "accuracy", "95 % interval", "macro F1"], rows)
+    gap = found["gap"]
+    if gap is not None:
+        ends = " to ".join(f"{100 * end:+.1f}" for end in gap["interval"])
+        console.print(
+            f"gap {100 * gap['difference']:.1f} points between {gap['highest']} and {gap['lowest']}"
+            f" (95 % interval {ends})",
+            markup=False,
+        )
+    if found["not_stated"]:
+        console.print(f"without a group: {found['not_stated']:,} faces")
+
+
+def print_probabilities(face: Face) -> None:
+    """Every class with its percentage, a line each."""
+    width = max(10, *(cell_len(name) + 1 for name in face.probabilities))
+    for name, share in face.probabilities.items():
+        console.print(f"{set_cell_size(name, width)}{share:8.2%}", markup=False)
+
+
+def show(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT.png", help="The picture (PNG or SVG).")],
+    index: Annotated[int, typer.Option("--index", min=0, help="The face's number in the split, from 0.")],
+    data: Data = None,
+    split: Annotated[str, typer.Option("--split", help="PublicTest, PrivateTest, Training or test.")] = "PublicTest",
+    attribution: Annotated[
+        bool, typer.Option("--attribution", help="Also show what in the face speaks for the answer (Grad-CAM).")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show one face beside its bars, and print the percentages."""
+    from mien.errors import DataError, require
+
+    for module in ("matplotlib", "torch") if attribution else ("matplotlib",):
+        require(module, "train")
+    import numpy as np
+
+    from mien.evaluation import plots
+    from mien.inference import Predictor
+
+    predictor = Predictor(model, detector="none")
+    faces = load(data).select(split)
+    if index >= len(faces):
+        raise DataError(f"there is no face {index}", f"{faces.name}, {split}", f"It has 0 to {len(faces) - 1}.")
+    image, label = faces.images[index], int(faces.emotion[index])
+    true = faces.labels[label] if label >= 0 else None
+    face = predictor.faces(image[None])[0]
+    title = f"{predictor.bundle.card.name}: {faces.name}, {split}, number {index}"
+    bars = np.asarray(list(face.probabilities.values()))
+    spoke = explained(predictor.bundle, image, int(bars.argmax())) if attribution else None
+    plots.save(plots.face_and_bars(image, bars, predictor.labels, true, title, spoke), out)
+    if as_json:
+        print_json({"split": split, "index": index, "true": true, **face.to_dict()})
+        return
+    console.print(f"true: {true or 'not known'}", markup=False)
+    print_probabilities(face)
+
+
+def explained(bundle: Bundle, image: NDArray[np.uint8], label: int) -> tuple[NDArray[np.float32], str]:
+    """What in a face, uint8 (48, 48), speaks for a class: float32 (48, 48), 0 to 1, and a note on how it was found."""
+    import numpy as np
+
+    from mien.evaluation.gradcam import grad_cam
+
+    found = grad_cam(bundle, image[None], np.array([label]), bundle.card.heads[-1])
+    return found.enlarged()[0], f"for {bundle.card.labels[label]}: {found.layer.note}"

@@ -1,0 +1,235 @@
+"""Any layout of FER2013 -> Faces: the layout is recognised from what the file or folder holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from mien.data.builder import Builder, Progress, StreamingBuilder, is_emotion, is_split
+from mien.data.cache import content_key, read_cache, write_cache
+from mien.data.classes import CLASSES_FILE
+from mien.data.faces import Faces
+from mien.data.readers.csv_files import header_columns, read_csv, read_tar
+from mien.data.readers.images import find_images, read_images
+from mien.data.readers.parquet import read_npz, read_parquet
+from mien.data.splits import needs_splits, with_splits
+from mien.errors import DataError
+
+_HEADER = 1 << 16
+_RICHEST_FIRST = ("icml_face_data.csv", "fer2013.csv", "fer2013.tar.gz")
+_KAGGLE_PAIR = ("train.csv", "test.csv")
+_KNOWN = (
+    "mien reads icml_face_data.csv, fer2013.csv, fer2013.tar.gz, train.csv with test.csv, "
+    "folders of images named after emotions or classes of your own, parquet and npz."
+)
+
+
+class _Plan(NamedTuple):
+    """How a source is to be read: its kind, the files that the result hangs on, and the reader."""
+
+    kind: str
+    root: Path
+    files: Sequence[Path]
+    read: Callable[[Builder], None]
+
+
+def load_faces(
+    source: str | Path | None = None,
+    *,
+    skip_bad: bool = False,
+    cache: bool = True,
+    divide: bool = True,
+    progress: Progress | None = None,
+) -> Faces:
+    """Read a data set, whatever its layout.
+
+    Args:
+        source: a file or folder; without it, the one that the environment variable MIEN_DATA names.
+            Kaggle's tables (icml_face_data.csv, fer2013.csv, fer2013.tar.gz, train.csv and test.csv), folders of
+            images ``<split>/<class>/*`` or ``<class>/*``, parquet (also Hugging Face's shards) and npz. Folders and
+            parquet may have classes of one's own in place of the seven emotions (:mod:`mien.data.classes`).
+        skip_bad: leave bad rows out and list them in ``Faces.skipped``, instead of raising at the first.
+        cache: keep the result in the cache folder, and take it from there when the same bytes come again.
+        divide: make the splits that a folder lacks (:func:`mien.data.splits.needs_splits`).
+        progress: called as a cold load goes on.
+
+    Returns:
+        The faces, with images uint8 (N, 48, 48) and labels 0 to 6 in the order of :class:`mien.Emotion`, or those of
+        one's own classes in the order of ``Faces.labels``. Splits that a folder lacks are made
+        (:func:`mien.data.splits.with_splits`), and ``Faces.notes`` says so.
+
+    Raises:
+        DataError: where there is no such data set, or it is of no known layout, or damaged.
+        BadRowError: at the first bad row, unless ``skip_bad``.
+        MissingExtraError: for parquet, where pyarrow is not installed.
+    """
+    with _readable(source):
+        path = find_source(source)
+        plan = _recognise(path)
+        traits = (plan.kind, skip_bad, *(() if divide else ("undivided",)))
+        key = content_key(plan.files, plan.root, *traits) if cache else ""
+        faces = read_cache(key, path.name) if cache else None
+        if faces is None:
+            faces = _read(plan, path.name, skip_bad, progress)
+            if divide and needs_splits(faces, _names_splits(plan)):
+                faces = with_splits(faces)
+            if cache:
+                write_cache(key, faces)
+    return faces
+
+
+def stream_faces(
+    source: str | Path | None,
+    take: Callable[[Faces], None],
+    *,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> tuple[str, ...]:
+    """Read a data set block by block, so that it need not fit in memory.
+
+    Args:
+        source, skip_bad, progress: as for :func:`load_faces`; an npz file is read whole.
+        take: gets the blocks in the order of the source, each of some thousand faces at most.
+
+    Returns:
+        One line for each bad row that was left out.
+
+    Raises:
+        MienError: as :func:`load_faces`.
+    """
+    with _readable(source):
+        plan = _recognise(find_source(source))
+        builder = StreamingBuilder(plan.root, take, skip_bad, progress)
+        plan.read(builder)
+        builder.finish()
+    return tuple(builder.skipped)
+
+
+@contextmanager
+def _readable(source: str | Path | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(f"it cannot be read ({reason})", error.filename or source, "Check its permissions.") from error
+
+
+def find_source(source: str | Path | None) -> Path:
+    """The absolute path of a data set; without ``source``, of the one that MIEN_DATA names.
+
+    Raises:
+        DataError: where none is named, or it is not there.
+    """
+    named = source if source is not None else os.environ.get("MIEN_DATA")
+    if not named:
+        mend = "Give its path, or set the environment variable MIEN_DATA to it; mien data fetch OUT downloads FER2013."
+        raise DataError("no data set was named", mend=mend)
+    path = Path(named).expanduser().absolute()
+    if not path.exists():
+        origin = "" if source is not None else " (from MIEN_DATA)"
+        raise DataError(f"there is no such file or folder{origin}", named, "Check the path.")
+    return path
+
+
+def _read(plan: _Plan, name: str, skip_bad: bool, progress: Progress | None) -> Faces:
+    builder = Builder(plan.root, skip_bad, progress)
+    plan.read(builder)
+    return builder.build(name)
+
+
+def _names_splits(plan: _Plan) -> bool:
+    """Whether a source says of any face which split it is of: all do but folders with nothing around the classes."""
+    images = (path.relative_to(plan.root) for path in plan.files if path.name != CLASSES_FILE)
+    return plan.kind != "images" or any(len(path.parts) != 2 for path in images)
+
+
+def _recognise(path: Path) -> _Plan:
+    return _recognise_folder(path) if path.is_dir() else _recognise_file(path)
+
+
+def _recognise_file(path: Path) -> _Plan:
+    with path.open("rb") as file:
+        head = file.readline(_HEADER)
+    suffix = path.suffix.lower()
+    if not head:
+        raise DataError("the file is empty", path, "Download or write it again.")
+    if head[:4] == b"PAR1" or suffix == ".parquet":
+        return _parquet(path, [path])
+    if head[:2] == b"\x1f\x8b" or suffix in (".gz", ".tgz"):
+        return _Plan("tar", path, [path], partial(read_tar, path))
+    if head[:4] == b"PK\x03\x04" or suffix == ".npz":
+        return _Plan("npz", path, [path], partial(read_npz, path))
+    if suffix == ".csv" or "pixels" in header_columns(head):
+        return _csv(path, [path])
+    raise DataError("this is not a data set", path, _KNOWN)
+
+
+def _recognise_folder(folder: Path) -> _Plan:
+    plan = _tables_in(folder) or _arrays_in(folder)
+    if plan is None and (inner := _only_folder(folder)) is not None:
+        return _recognise_folder(inner)
+    images = [] if plan else find_images(folder)
+    if images:
+        listed = [folder / CLASSES_FILE] if (folder / CLASSES_FILE).is_file() else []
+        plan = _Plan("images", folder, [*images, *listed], partial(read_images, images, folder))
+    if plan is None:
+        raise DataError("the folder holds no data set", folder, _KNOWN)
+    return plan
+
+
+def _tables_in(folder: Path) -> _Plan | None:
+    """The richest table of a folder, as Kaggle's download holds several of the same faces."""
+    files = {path.name.lower(): path for path in sorted(folder.iterdir()) if _is_whole(path, folder)}
+    for name in _RICHEST_FIRST:
+        if name in files:
+            return _recognise_file(files[name])
+    pair = [files[name] for name in _KAGGLE_PAIR if name in files]
+    if pair:
+        return _csv(folder, pair)
+    tables = [path for name, path in files.items() if name.endswith(".csv") and _is_table(path)]
+    return _one_of(tables, folder, "tables with pixels")
+
+
+def _is_table(path: Path) -> bool:
+    with path.open("rb") as file:
+        return "pixels" in header_columns(file.readline(_HEADER))
+
+
+def _arrays_in(folder: Path) -> _Plan | None:
+    shards = sorted(path for path in folder.rglob("*.parquet") if _is_whole(path, folder))
+    if shards:
+        return _parquet(folder, shards)
+    arrays = sorted(path for path in folder.glob("*.npz") if _is_whole(path, folder))
+    return _one_of(arrays, folder, "npz files")
+
+
+def _is_whole(path: Path, folder: Path) -> bool:
+    """Whether this is a file that a killed writer did not leave half-done: those are hidden, or in a hidden folder."""
+    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _one_of(files: Sequence[Path], folder: Path, kind: str) -> _Plan | None:
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files[:4])
+        raise DataError(f"the folder holds {len(files)} {kind} ({names})", folder, "Name the one to read.")
+    return _recognise_file(files[0]) if files else None
+
+
+def _only_folder(folder: Path) -> Path | None:
+    """The one folder inside a wrapper, as archives often unpack to."""
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    if len(entries) != 1 or not entries[0].is_dir() or is_emotion(entries[0].name) or is_split(entries[0].name):
+        return None
+    return entries[0]
+
+
+def _csv(root: Path, files: Sequence[Path]) -> _Plan:
+    return _Plan("csv", root, files, partial(read_csv, files))
+
+
+def _parquet(root: Path, files: Sequence[Path]) -> _Plan:
+    return _Plan("parquet", root, files, partial(read_parquet, files, root))

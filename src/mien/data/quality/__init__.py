@@ -1,0 +1,1 @@
+"""Duplicates, near duplicates, label noise, and the data set without them."""

@@ -1,0 +1,178 @@
+"""Leaving out what a check found: which faces go, why, and the data set without them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien._utils.files import atomic
+from mien.data.builder import TRAINING
+from mien.data.faces import UNLABELLED, USAGES, Faces
+from mien.data.quality.checks import Kind, Quality
+from mien.data.writers import Layout, convert_faces
+from mien.errors import DataError
+
+
+class Drop(StrEnum):
+    """What can be left out."""
+
+    DUPLICATES = "duplicates"
+    """Identical faces but the first of each group, in the order Training, PublicTest, PrivateTest, then by row."""
+    LEAKED = "leaked"
+    """Test faces that also stand in Training."""
+    LEAKED_TRAINING = "leaked-training"
+    """The other side of it: Training faces that also stand in a test split, so that tests stay whole."""
+    CONFLICTING = "conflicting"
+    """Identical faces with different labels, all of them."""
+    CONSTANT = "constant"
+    """Images of a single gray."""
+    NEAR_BLANK = "near-blank"
+    """Images that are nearly of a single gray."""
+    NEAR = "near"
+    """Identical and near duplicates but the first of each group, in the same order."""
+    SUSPECT = "suspect"
+    """Suspect labels, by a model or by votes."""
+    NOT_A_FACE = "not-a-face"
+    """Rows that most FER+ voters say show no face."""
+
+
+_BY_FINDING = {
+    Drop.LEAKED: Kind.LEAKED,
+    Drop.CONFLICTING: Kind.CONFLICTING,
+    Drop.CONSTANT: Kind.CONSTANT,
+    Drop.NEAR_BLANK: Kind.NEAR_BLANK,
+    Drop.SUSPECT: Kind.SUSPECT,
+    Drop.NOT_A_FACE: Kind.NOT_A_FACE,
+}
+_SUFFIXES = {".csv": Layout.CSV, ".parquet": Layout.PARQUET, "": Layout.FOLDER}
+
+
+def parse_drops(words: Sequence[str], faces: Faces, model: bool) -> list[Drop]:
+    """The kinds to leave out, checked against what the set can tell.
+
+    Args:
+        words: such as ``["duplicates", "constant"]``.
+        faces: the set.
+        model: whether a model looks for suspect labels.
+
+    Raises:
+        DataError: for no word or an unknown one, and for kinds that need votes or a model that are not there.
+    """
+    known = ", ".join(Drop)
+    if not words:
+        raise DataError("nothing was named to leave out", "--clean", f"Add --drop KIND, of {known}.")
+    for word in words:
+        if word not in list(Drop):
+            raise DataError(f"there is no kind {word!r} to leave out", "--drop", f"Choose of {known}.")
+    drops = [Drop(word) for word in words]
+    if faces.votes is None and (Drop.NOT_A_FACE in drops or (Drop.SUSPECT in drops and not model)):
+        what = "without FER+ votes" + ("" if Drop.NOT_A_FACE in drops else " and without a model")
+        raise DataError(f"{what} these faces cannot be told", faces.name, "Join votes with mien data ferplus.")
+    return drops
+
+
+def layout_of(out: Path) -> Layout:
+    """The layout that a path asks for: ``.csv``, ``.parquet``, or a folder of images without a suffix.
+
+    Raises:
+        DataError: for another suffix.
+    """
+    layout = _SUFFIXES.get(out.suffix.lower())
+    if layout is None:
+        raise DataError("its layout is not known", out, "Name it .csv or .parquet, or without a suffix for a folder.")
+    return layout
+
+
+def faces_to_drop(quality: Quality, drops: Sequence[Drop]) -> dict[int, list[str]]:
+    """Why each face goes: its number -> the kinds that it is left out for, in the order of the numbers."""
+    masks: Mapping[Drop, Callable[[Quality], NDArray[np.bool_]]] = {
+        Drop.DUPLICATES: lambda found: _later(found.faces, found.copies.first),
+        Drop.NEAR: lambda found: _later(found.faces, found.copies.near),
+        Drop.LEAKED_TRAINING: _leaked_training,
+    }
+    why: dict[int, list[str]] = {}
+    for drop in dict.fromkeys(drops):
+        if drop in masks:
+            numbers = np.flatnonzero(masks[drop](quality)).tolist()
+        else:
+            numbers = sorted({one.face for one in quality.of(_BY_FINDING[drop]) if one.face is not None})
+        for number in numbers:
+            why.setdefault(number, []).append(str(drop))
+    return dict(sorted(why.items()))
+
+
+def _later(faces: Faces, group: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """bool (N,): all of each group but its first face, by split and then by number."""
+    order = np.lexsort((np.arange(len(faces)), faces.usage, group))
+    later = np.zeros(len(faces), dtype=bool)
+    later[order[1:]] = group[order[1:]] == group[order[:-1]]
+    return later
+
+
+def _leaked_training(quality: Quality) -> NDArray[np.bool_]:
+    faces, first = quality.faces, quality.copies.first
+    training = faces.usage == TRAINING
+    shared: NDArray[np.bool_] = training & np.isin(first, first[~training])
+    return shared
+
+
+def write_clean(quality: Quality, drops: Sequence[Drop], out: str | Path) -> tuple[Faces, Path]:
+    """Write the set without what was chosen, and beside it ``<out>-dropped.csv``: each face left out, and why.
+
+    The log has the columns ``row``, ``usage``, ``label`` and ``why`` (kinds with ``;`` between them). Both appear whole
+    or not at all.
+
+    Returns:
+        The faces written, and the log's path.
+
+    Raises:
+        DataError: where nothing would be left, or the place cannot be written (:func:`convert_faces`).
+    """
+    out = Path(out).expanduser()
+    layout = layout_of(out)
+    faces, why = quality.faces, faces_to_drop(quality, drops)
+    if len(why) == len(faces):
+        raise DataError(f"all {len(faces):,} faces would go", faces.name, "Leave fewer kinds out.")
+    kept = faces.take(np.setdiff1d(np.arange(len(faces)), list(why)))
+    log = out.with_name(f"{out.stem if out.suffix else out.name}-dropped.csv")
+    with atomic(log) as temporary:
+        _write_log(temporary, faces, why)
+        convert_faces(kept, out, layout)
+    return kept, log
+
+
+def _write_log(path: Path, faces: Faces, why: Mapping[int, Sequence[str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["row", "usage", "label", "why"])
+        for number, kinds in why.items():
+            writer.writerow([faces.row[number], USAGES[faces.usage[number]], label_of(faces, number), ";".join(kinds)])
+
+
+def label_of(faces: Faces, number: int) -> str:
+    """A face's label in words; empty where it has none."""
+    label = int(faces.emotion[number])
+    return "" if label == UNLABELLED else faces.labels[label]
+
+
+def write_findings(quality: Quality, path: str | Path) -> None:
+    """Write one row a finding as CSV.
+
+    Columns: ``kind``; ``row`` (in the source), ``usage`` and ``label`` of the face; ``group`` (row of the first face of
+    its group); ``twin`` (row of the face that it resembles); ``score``; ``note``. What does not apply is empty.
+    """
+    faces = quality.faces
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["kind", "row", "usage", "label", "group", "twin", "score", "note"])
+        for one in quality.findings:
+            place = ["", "", ""]
+            if one.face is not None:
+                place = [str(faces.row[one.face]), USAGES[faces.usage[one.face]], label_of(faces, one.face)]
+            others = ["" if number is None else str(faces.row[number]) for number in (one.group, one.twin)]
+            writer.writerow([one.kind, *place, *others, "" if one.score is None else f"{one.score:g}", one.note])

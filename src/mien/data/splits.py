@@ -1,0 +1,185 @@
+"""Splits for a data set that has none, or lacks one: stratified, without copies on both sides, the same every time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.faces import USAGES, Faces, Usage
+from mien.data.quality.duplicates import first_copies
+from mien.emotions import LABELS
+from mien.errors import DataError
+
+SHARE = 0.15
+"""The part of each class that goes to a split that is made."""
+SMALLEST = 3
+"""How many different pictures a class needs: one for each of Training, PublicTest and PrivateTest."""
+MADE = (Usage.PRIVATE_TEST, Usage.PUBLIC_TEST)
+"""The splits that can be made out of Training, in the order in which they are filled."""
+TRAINING, TEST = USAGES.index(Usage.TRAINING), USAGES.index(Usage.TEST)
+
+
+def needs_splits(faces: Faces, named: bool) -> bool:
+    """Whether splits are to be made when a set is read.
+
+    Args:
+        faces: what was read.
+        named: whether the source names the split of any face.
+
+    Returns:
+        True for classes of one's own where a split is missing, and for emotions where the source names no split at
+        all and every class has pictures enough. FER2013's own layouts are left as they are.
+    """
+    if not (faces.usage == TRAINING).any():
+        return False
+    if faces.labels != LABELS:
+        return bool(_missing(faces)) or Usage.PRIVATE_TEST not in faces.splits()
+    alone = not named and bool((faces.usage == TRAINING).all())
+    return alone and all(count == 0 or count >= SMALLEST for count in _different(faces).values())
+
+
+def _different(faces: Faces) -> dict[str, int]:
+    """How many different pictures each class has."""
+    first = first_copies(faces.images) == np.arange(len(faces))
+    return faces.take(first).label_counts()
+
+
+def _missing(faces: Faces) -> list[Usage]:
+    have = set(faces.splits())
+    have |= {str(Usage.PRIVATE_TEST)} if Usage.TEST in have else set()
+    return [usage for usage in MADE if usage not in have]
+
+
+def with_splits(faces: Faces, shares: Mapping[Usage, float] | None = None, seed: int = 0) -> Faces:
+    """The set with the splits that it lacks, taken out of Training; test faces of no known part become PrivateTest.
+
+    Each class gives its share. Images that are equal or near duplicates
+    (:mod:`mien.data.quality.near_duplicates`) stay on one side; where a class is all one chain of near
+    duplicates, as the frames of a film are, only equal ones do, and the note says so. Which
+    image goes where follows from its pixels and the seed, not from names or their order, so that images that are added
+    later move few others.
+
+    Args:
+        faces: a set with Training faces.
+        shares: how much of each class of Training a missing split gets, between 0 and 1; without it :data:`SHARE`.
+        seed: another one gives other splits.
+
+    Returns:
+        The same faces in the same order, with a line in ``notes`` on what was made; the set itself where it lacks none.
+
+    Raises:
+        DataError: where a class has too few different pictures.
+    """
+    if (faces.usage == TEST).any() and Usage.PRIVATE_TEST not in faces.splits():
+        faces = replace(faces, usage=np.where(faces.usage == TEST, USAGES.index(Usage.PRIVATE_TEST), faces.usage))
+    wanted = {usage: (shares or {}).get(usage, SHARE) for usage in _missing(faces)}
+    if not wanted:
+        return faces
+    rows = np.flatnonzero(faces.usage == TRAINING)
+    training = faces.take(rows)
+    _check(training, len(wanted))
+    usage, near = _place(training, wanted, seed)
+    whole = faces.usage.copy()
+    whole[rows] = usage
+    return replace(faces, usage=whole, notes=(*faces.notes, _note(wanted, seed, near)))
+
+
+def split_faces(
+    faces: Faces, validation: float = SHARE, test: float = SHARE, seed: int = 0, again: bool = False
+) -> Faces:
+    """The set with the splits that it lacks, as :func:`divided` makes them.
+
+    Args:
+        faces: a set with Training faces.
+        validation: how much of each class goes to PublicTest.
+        test: how much goes to PrivateTest.
+        seed: another one gives other splits.
+        again: take all faces for Training first, whatever splits they have.
+
+    Raises:
+        DataError: where a share is not between 0 and 1, nothing is to be made, or there is nothing to make it of.
+    """
+    shares = {Usage.PRIVATE_TEST: test, Usage.PUBLIC_TEST: validation}
+    if min(shares.values()) <= 0 or sum(shares.values()) >= 1:
+        what = f"shares of {validation:g} and {test:g} leave nothing on one side"
+        raise DataError(what, "--validation, --test", "Give numbers above 0 whose sum is below 1.")
+    if again:
+        faces = replace(faces, usage=np.full(len(faces), TRAINING, np.uint8), notes=())
+    if not (faces.usage == TRAINING).any():
+        raise DataError("it has no Training faces to take a split from", faces.name, "Add --again to divide all anew.")
+    if not _missing(faces):
+        raise DataError("it has all splits already", faces.name, "Add --again to divide all faces anew.")
+    if (faces.emotion < 0).any():
+        raise DataError("it has faces without a label", faces.name, "Leave them out.")
+    return with_splits(faces, shares, seed)
+
+
+def _check(training: Faces, made: int) -> None:
+    for label, count in _different(training).items():
+        if 0 < count < made + 1:
+            what = f"the class {label} has {count} different pictures, and splits are to be made of it"
+            mend = f"Add pictures ({SMALLEST} at least), or make the folders train, validation and test yourself."
+            raise DataError(what, training.name, mend)
+
+
+def _place(training: Faces, wanted: Mapping[Usage, float], seed: int) -> tuple[NDArray[np.uint8], bool]:
+    """The split of each Training face, and whether near duplicates stay together."""
+    from mien.data.quality.checks import find_copies  # which is needed only here, and brings much with it
+
+    copies = find_copies(training.images)
+    for group, near in ((copies.near, True), (copies.first, False)):
+        usage = _fill(training, group, wanted, seed)
+        if _is_even(training, usage, wanted):
+            return usage, near
+    return usage, False
+
+
+def _fill(training: Faces, group: NDArray[np.int64], wanted: Mapping[Usage, float], seed: int) -> NDArray[np.uint8]:
+    """Give groups of pictures to splits, class by class, in an order that follows from pixels and seed."""
+    usage = np.full(len(training), TRAINING, np.uint8)
+    for groups in _groups(training, group, seed):
+        total, left = sum(map(len, groups)), len(groups)
+        for split, share in wanted.items():
+            room = max(1, round(share * total))
+            for members in groups:
+                if usage[members[0]] == TRAINING and len(members) <= room and left > 1:
+                    usage[members] = USAGES.index(split)
+                    room, left = room - len(members), left - 1
+    return usage
+
+
+def _groups(training: Faces, group: NDArray[np.int64], seed: int) -> list[list[list[int]]]:
+    """For every class its groups of faces; a group belongs to its first face's class."""
+    key = [hashlib.sha256(b"%d:" % seed + image.tobytes()).digest() for image in training.images]
+    members: dict[int, list[int]] = {}
+    for number, head in enumerate(group.tolist()):
+        members.setdefault(head, []).append(number)
+    classes: list[list[list[int]]] = [[] for _ in training.labels]
+    for one in sorted(members.values(), key=lambda some: min(key[number] for number in some)):
+        classes[training.emotion[one[0]]].append(one)
+    return classes
+
+
+def _is_even(training: Faces, usage: NDArray[np.uint8], wanted: Mapping[Usage, float]) -> bool:
+    """Whether every class has at least half of its share in every split that was made."""
+    for label in np.unique(training.emotion):
+        mine = usage[training.emotion == label]
+        for split, share in wanted.items():
+            if (mine == USAGES.index(split)).sum() < max(1, int(share * len(mine) / 2)):
+                return False
+    return True
+
+
+def _note(wanted: Mapping[Usage, float], seed: int, near: bool) -> str:
+    parts = " and ".join(f"{usage} ({share:.0%} of each class)" for usage, share in reversed(list(wanted.items())))
+    kept = "copies and near duplicates kept on one side"
+    if not near:
+        kept = (
+            "only equal pictures kept on one side, for the rest are near duplicates of each other, as frames of a film "
+            "are: figures will flatter"
+        )
+    return f"made {parts} out of Training, by the pictures' content and seed {seed}; {kept}"

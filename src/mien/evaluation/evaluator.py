@@ -1,0 +1,206 @@
+"""Judge a bundle on a split: the same ONNX Runtime session and preprocessing that prediction uses."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien._utils.files import atomic
+from mien.data.faces import USAGES, Faces, Usage
+from mien.data.load import load_faces
+from mien.data.shards.reader import Shards
+from mien.emotions import LABELS
+from mien.errors import DataError
+from mien.evaluation import plots
+from mien.evaluation.groups import group_figures, read_groups
+from mien.evaluation.metrics import summarize
+from mien.evaluation.prediction_table import predictions_csv
+from mien.models.bundle import Bundle
+from mien.models.load import load_bundle
+from mien.models.onnx.session import Session
+from mien.models.spec import Head
+
+MAJORITY = "faces for which one of the seven emotions got more than half of all FER+ votes"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's answers on a split, and the figures that follow.
+
+    Attributes:
+        bundle: the model.
+        data: name and fingerprint of the whole data set.
+        split: the split's name.
+        faces: the split's faces, N of them.
+        probabilities: float64 (N, classes), calibrated: which label has the data set given the face?
+        shown: float64 (N, classes), calibrated: what ``mien predict`` says of the face. The same but for models with a
+            second head.
+        figures: what :func:`mien.evaluation.metrics.summarize` gives.
+        seconds: wall time of the N answers.
+    """
+
+    bundle: Bundle
+    data: dict[str, str]
+    split: str
+    faces: Faces
+    probabilities: NDArray[np.float64]
+    shown: NDArray[np.float64]
+    figures: dict[str, Any]
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of faces named rightly, single view."""
+        return float(self.figures["accuracy"])
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """int64 (N,): the most probable class of each face."""
+        predicted: NDArray[np.int64] = self.probabilities.argmax(1)
+        return predicted
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, ready for JSON."""
+        model = {
+            "name": self.bundle.card.name,
+            "sha256": self.bundle.sha256,
+            "parameters": self.bundle.parameters,
+        }
+        head = {"model": model, "data": self.data, "split": self.split, "views": 1}
+        return head | self.figures | {"seconds": round(self.seconds, 3)}
+
+    def write(self, out: str | Path, title: str | None = None) -> list[Path]:
+        """Write figures, pictures and the table of predictions into a folder, each file named by the split.
+
+        Returns:
+            The files: ``metrics``, ``predictions``, ``confusion``, ``classes`` and ``labels``.
+        """
+        out, name = Path(out), self.faces.labels
+        title = title or f"{self.bundle.card.name} on {self.data['name']}, {self.split}"
+        files = {
+            stem: out / f"{self.split}-{stem}" for stem in ("metrics", "predictions", "confusion", "classes", "labels")
+        }
+        metrics, table = files["metrics"].with_suffix(".json"), files["predictions"].with_suffix(".csv")
+        with atomic(metrics) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        predictions_csv(table, self.faces, self.probabilities)
+        true = self.faces.label_counts()
+        said = dict(zip(name, np.bincount(self.predicted, minlength=len(name)).tolist(), strict=True))
+        pictures = {
+            "confusion": plots.confusion_matrix(np.asarray(self.figures["confusion"]), name, title),
+            "classes": plots.per_class_table(self.figures["per_class"], title),
+            "labels": plots.label_distributions(true, said, ("True labels", "Predicted labels"), title),
+        }
+        for stem, figure in pictures.items():
+            plots.save(figure, files[stem].with_suffix(".png"))
+        return [metrics, table, *(files[stem].with_suffix(".png") for stem in pictures)]
+
+
+def evaluate(
+    model: Bundle | str | Path,
+    data: Faces | Shards | str | Path,
+    split: str = "PublicTest",
+    groups: str | Path | None = None,
+) -> Evaluation:
+    """Judge a model on one split: one model, single view, no test-time augmentation.
+
+    Args:
+        model: a bundle, its file, or a run folder.
+        data: faces, or any data set that :func:`mien.load_faces` reads; or shards, of which only the split is held.
+        split: ``Training``, ``PublicTest``, ``PrivateTest`` or ``test`` (all that is not Training).
+        groups: a file that says which face belongs to which group (:func:`mien.evaluation.groups.read_groups`); its
+            figures stand under ``groups``.
+
+    Raises:
+        MienError: where the model, the data or the groups cannot be read, or the split has unlabelled faces or other
+            classes.
+    """
+    bundle = model if isinstance(model, Bundle) else load_bundle(model)
+    whole = data if isinstance(data, Faces | Shards) else load_faces(data)
+    faces = whole.select(split)
+    _check(bundle, faces)
+    members = None if groups is None else read_groups(groups, _in_memory(whole), faces)
+    session = Session(bundle)
+    start = time.perf_counter()
+    answers = session.probabilities(faces.images)
+    seconds = time.perf_counter() - start
+    probabilities, shown = answers[Head.LABELS], answers[bundle.card.heads[-1]]
+    figures = summarize(probabilities, faces.emotion, bundle.card.labels, clean_mask(whole, faces, split))
+    figures["ferplus"] = _ferplus(shown, faces, bundle)
+    if members is not None:
+        figures["groups"] = group_figures(members, faces, probabilities)
+    name = {"name": whole.name, "fingerprint": whole.fingerprint}
+    return Evaluation(bundle, name, split, faces, probabilities, shown, figures, seconds)
+
+
+def _ferplus(shown: NDArray[np.float64], faces: Faces, bundle: Bundle) -> dict[str, Any] | None:
+    """How often what is shown is what most people saw; None without votes."""
+    if faces.votes is None or faces.labels != LABELS:
+        return None
+    return {"head": str(bundle.card.heads[-1]), "filter": MAJORITY, **ferplus_agreement(shown.argmax(1), faces)}
+
+
+def ferplus_agreement(said: NDArray[np.int64], faces: Faces) -> dict[str, Any]:
+    """How often answers are what most people saw, on faces with FER+ votes: :data:`MAJORITY`.
+
+    Args:
+        said: int64 (N,), 0 to 6, an answer for each face.
+        faces: N faces.
+
+    Returns:
+        ``n``, the faces with a majority, and ``agreement`` on these, 0 to 1; None where there is none.
+
+    Raises:
+        DataError: where the faces have no votes, or other classes than the seven emotions.
+    """
+    seen, clear = faces.majority()
+    n = int(clear.sum())
+    return {"n": n, "agreement": float(np.mean(said[clear] == seen[clear])) if n else None}
+
+
+def _in_memory(faces: Faces | Shards) -> Faces:
+    if isinstance(faces, Shards):
+        raise DataError("groups are told by faces in memory, and these are shards", faces.root, "Name the data itself.")
+    return faces
+
+
+def _check(bundle: Bundle, faces: Faces) -> None:
+    if faces.labels != bundle.card.labels:
+        raise DataError(f"its classes are not the model's ({', '.join(bundle.card.labels)})", faces.name)
+    check_labelled(faces)
+
+
+def check_labelled(faces: Faces) -> None:
+    """Refuse faces without labels, which nothing can be judged on.
+
+    Raises:
+        DataError: where there are some.
+    """
+    unlabelled = int((faces.emotion < 0).sum())
+    if unlabelled:
+        raise DataError(f"{unlabelled:,} faces have no label to compare with", faces.name, "Use mien predict for them.")
+
+
+def clean_mask(whole: Faces | Shards, faces: Faces, split: str) -> NDArray[np.bool_] | None:
+    """Which faces' pixels do not occur in Training; None where that cannot be told.
+
+    Args:
+        whole: the data set.
+        faces: its N faces of ``split``.
+        split: the split's name.
+
+    Returns:
+        bool (N,), or None for Training itself and where the set has no Training faces.
+    """
+    if isinstance(whole, Shards):
+        return None if split == Usage.TRAINING or Usage.TRAINING not in whole.splits() else whole.clean(faces)
+    training = whole.usage == USAGES.index(Usage.TRAINING)
+    if split == Usage.TRAINING or not training.any():
+        return None
+    return faces.clean(whole.take(training))

@@ -1,0 +1,1 @@
+"""A model in the formats of other runtimes, each verified against the original."""

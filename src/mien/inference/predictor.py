@@ -1,0 +1,187 @@
+"""Predictor: pictures in, faces with calibrated emotions out, on ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import ImageError
+from mien.inference.detection import Detection, Detector, WholeImage, find_detector
+from mien.inference.images import MAX_PIXELS, Channels, LoadedImage, Source, crop_face, read_image
+from mien.inference.results import Face, Prediction
+from mien.models.bundle import Bundle
+from mien.models.load import DEFAULT, load_bundle
+from mien.models.onnx.session import Session
+
+Whole = tuple[int, int, int, int]
+
+
+@dataclass
+class DetectedFaces:
+    """A picture that was read and looked at, or refused; its pixels are gone, its faces are kept.
+
+    Attributes:
+        path: the picture's name.
+        width: the upright picture's, in pixels; None where it was refused.
+        height: as ``width``.
+        found: of each face the box (left, top, width, height, pixels) and the detector's confidence.
+        crops: of each face gray uint8 (48, 48), as the network wants it.
+        error: why it was refused, in one line; None where it was read.
+    """
+
+    path: str
+    width: int | None = None
+    height: int | None = None
+    found: list[tuple[Whole, float | None]] = field(default_factory=list)
+    crops: list[NDArray[np.uint8]] = field(default_factory=list)
+    error: str | None = None
+
+
+class Predictor:
+    """A model ready to find faces and name their expressions; safe to use from several threads.
+
+    Args:
+        model: a shipped model's name, a bundle, its file, or a run folder.
+        threads: how many threads a call may use, the detector's and the network's; 0: one for each processor.
+        detector: what finds the faces: ``"auto"`` (YuNet where its file is present, else CenterFace),
+            ``"centerface"``, ``"yunet"``, ``"none"`` (each image is a face crop), or a detector of your own.
+        min_confidence: a face whose most probable class is less probable than this is "uncertain"; its probabilities
+            stay.
+        batch: how many faces go through the network at once, and how many images are looked at before they do.
+        max_pixels: larger images are refused before they are decoded.
+
+    Raises:
+        ModelError: where the model or the detector cannot be read.
+        ValueError: where ``min_confidence`` is not between 0 and 1, or ``batch`` or ``max_pixels`` not above 0.
+    """
+
+    def __init__(
+        self,
+        model: Bundle | str | Path = DEFAULT,
+        threads: int = 0,
+        detector: Detector | str = "auto",
+        min_confidence: float = 0.0,
+        batch: int = 64,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"min_confidence is between 0 and 1, not {min_confidence}")
+        if batch < 1 or max_pixels < 1:
+            raise ValueError("batch and max_pixels are at least 1")
+        self.bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        self.min_confidence, self.batch, self.max_pixels = min_confidence, batch, max_pixels
+        self.detector = find_detector(detector, threads) if isinstance(detector, str) else detector
+        self._session = Session(self.bundle, threads)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the probabilities."""
+        return self.bundle.card.labels
+
+    def faces(self, images: NDArray[np.uint8]) -> list[Face]:
+        """Name the expressions of gray faces, uint8 (N, 48, 48).
+
+        A model with two heads says what people would see, which is not always the label that FER2013 would give.
+        """
+        side = images.shape[-1]
+        return [self._face((0, 0, side, side), row, None) for row in self._probabilities(images)]
+
+    @overload
+    def predict(self, images: Source, channels: Channels = "rgb") -> Prediction: ...
+    @overload
+    def predict(self, images: list[Any] | tuple[Any, ...], channels: Channels = "rgb") -> list[Prediction]: ...
+    def predict(
+        self, images: Source | list[Any] | tuple[Any, ...], channels: Channels = "rgb"
+    ) -> Prediction | list[Prediction]:
+        """Find the faces of one image, or of a list or tuple of them, and name their expressions.
+
+        Args:
+            images: a path, an encoded file's bytes, an array (such as a video's frame), a Pillow image; or several.
+            channels: the order of arrays' colours: ``"rgb"``, or OpenCV's ``"bgr"``.
+
+        Returns:
+            For one image a prediction, for several a list of them, in the same order. An image that cannot be read
+            gives a prediction with ``error``; the others are not affected.
+        """
+        if isinstance(images, list | tuple):
+            return list(self.stream(images, channels))
+        return next(self.stream([images], channels))
+
+    def stream(self, images: Iterable[Source], channels: Channels = "rgb") -> Iterator[Prediction]:
+        """As :meth:`predict`, one image after the other, for as many as there are: memory does not grow with them.
+
+        The faces of every ``batch`` images go through the network together.
+        """
+        return self._stream(images, self.detector, channels)
+
+    def crops(self, images: Sequence[Source]) -> list[Prediction]:
+        """Name the expression of images that each show one face and little else.
+
+        An image that cannot be read gives a prediction with ``error``; the others are not affected.
+        """
+        return list(self._stream(images, WholeImage(), "rgb"))
+
+    def look(self, image: Source, path: str = "", crop: bool = False) -> DetectedFaces:
+        """The first half of :meth:`predict`: read an image and find its faces, without naming them.
+
+        Threads may look at images while another names the faces of those before.
+
+        Args:
+            image: as one of :meth:`predict`'s.
+            path: the name that the prediction will bear.
+            crop: take the whole image as one face.
+        """
+        return self._look(path, image, WholeImage() if crop else self.detector, "rgb")
+
+    def named(self, looked: Sequence[DetectedFaces]) -> list[Prediction]:
+        """The second half of :meth:`predict`: the faces of all these images go through the network together."""
+        crops = [crop for one in looked for crop in one.crops]
+        rows = iter(self._probabilities(np.stack(crops)) if crops else ())
+        faces = [tuple(self._face(box, next(rows), score) for box, score in one.found) for one in looked]
+        pairs = zip(looked, faces, strict=True)
+        return [Prediction(one.path, one.width, one.height, its, one.error) for one, its in pairs]
+
+    def _stream(self, images: Iterable[Source], detector: Detector, channels: Channels) -> Iterator[Prediction]:
+        numbered = zip(count(), images, strict=False)
+        while chunk := list(islice(numbered, self.batch)):
+            yield from self.named(
+                [self._look(_name(place, image), image, detector, channels) for place, image in chunk]
+            )
+
+    def _look(self, path: str, image: Source, detector: Detector, channels: Channels) -> DetectedFaces:
+        try:
+            picture = read_image(image, channels, self.max_pixels)
+        except ImageError as error:
+            return DetectedFaces(path, error=error.what if error.mend is None else f"{error.what}. {error.mend}")
+        looked = DetectedFaces(path, picture.width, picture.height)
+        for detection in detector(picture.pixels):
+            looked.found.append((_in_original(detection, picture), detection.score))
+            square = detector.framing.square(detection.box) if detector.framing else detection.box
+            looked.crops.append(crop_face(picture.pixels, square))
+        return looked
+
+    def _probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return self._session.probabilities(images, self.batch)[self.bundle.card.heads[-1]]
+
+    def _face(self, box: Whole, row: NDArray[np.float64], detection: float | None) -> Face:
+        shares = dict(zip(self.labels, map(float, row), strict=True))
+        return Face(box, shares, detection, self.min_confidence)
+
+
+def _name(place: int, image: Source) -> str:
+    return str(image) if isinstance(image, str | Path) else f"[{place}]"
+
+
+def _in_original(detection: Detection, picture: LoadedImage) -> Whole:
+    """A detection's box in whole pixels of the original."""
+    across, down = picture.zoom
+    left, top, width, height = detection.box
+    return (
+        round(left * across), round(top * down), max(1, round(width * across)), max(1, round(height * down))
+    )  # fmt: skip

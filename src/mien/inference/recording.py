@@ -1,0 +1,347 @@
+"""What is kept of a video: tables that grow with it, an annotated copy, a timeline, and a summary."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mien._utils.files import growing
+from mien.errors import DataError
+from mien.inference.predictor import Predictor
+from mien.inference.results import FACE_COLUMNS, face_cells
+from mien.inference.timeline import Timeline, check_plot, save_timeline
+from mien.inference.tracking import TrackedFace, Tracker
+from mien.inference.video import FrameResult, Video, watch
+from mien.inference.writers import draw_faces, parquet_rows
+
+Sink = Callable[[FrameResult], None]
+_ROOM = 20_000_000  # bytes that must be free for the copy to go on: OpenCV is silent where the disk is full
+_LONGEST = 8190  # pixels of a side that OpenCV's encoder takes
+_OF_FRAME = ("frame", "time", "looked", "faces")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files to write; None for those that are not wanted.
+
+    Attributes:
+        csv: a row for each face of each frame, and one for a frame without faces.
+        parquet: the same.
+        annotate: an MP4 with the faces framed and labelled.
+        plot: the timeline of the tracks, PNG or SVG.
+    """
+
+    csv: Path | None = None
+    parquet: Path | None = None
+    annotate: Path | None = None
+    plot: Path | None = None
+
+    def paths(self) -> list[Path]:
+        """Those that are wanted."""
+        return [path for path in (self.csv, self.parquet, self.annotate, self.plot) if path is not None]
+
+    def check(self, source: str | Path) -> None:
+        """Refuse what could not be written, before the work begins.
+
+        Args:
+            source: the video that is to be read.
+
+        Raises:
+            DataError: where a file has the wrong suffix, stands twice, or is the video itself.
+            MissingExtraError: where the plot needs matplotlib, and it is not installed.
+        """
+        whole = [path.resolve() for path in self.paths()]
+        for path in whole:
+            if path == Path(source).resolve():
+                raise DataError("this is the video that is read", path, "Write to another file.")
+            if whole.count(path) > 1:
+                raise DataError("this file is to be written twice", path, "Name two.")
+        if self.annotate is not None and self.annotate.suffix.lower() != ".mp4":
+            raise DataError("annotated videos are written as MP4", self.annotate, "Name a file that ends in .mp4.")
+        if self.plot is not None:
+            check_plot(self.plot)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What came of a video.
+
+    Attributes:
+        video: the file, or the camera.
+        width: of a frame, in pixels.
+        height: of a frame, in pixels.
+        rate: the video's own, frames a second.
+        frames: how many frames were read.
+        looked: how many of them were looked at.
+        faces: how many faces were found in these.
+        tracks: how many tracks there were; 0 where faces were not tracked.
+        seconds: from the video's start to the end of the last frame read.
+        elapsed: seconds that it took.
+        timeline: the tracks that are remembered.
+        notes: what the reader of the results should know.
+        stopped: whether it was stopped before the video's end.
+        written: the files.
+    """
+
+    video: str
+    width: int
+    height: int
+    rate: float
+    frames: int
+    looked: int
+    faces: int
+    tracks: int
+    seconds: float
+    elapsed: float
+    timeline: Timeline
+    notes: tuple[str, ...]
+    stopped: bool
+    written: tuple[Path, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary, ready for JSON; ``longest`` lists the tracks that were seen most, at most 128 of them."""
+        plain = ("video", "width", "height", "rate", "frames", "looked", "faces", "tracks", "seconds", "elapsed")
+        return {name: getattr(self, name) for name in plain} | {
+            "frames_a_second": self.frames / self.elapsed,
+            "longest": [
+                {
+                    "track": track.number or None,
+                    "first": track.first,
+                    "last": track.last,
+                    "looks": track.looks,
+                    "probabilities": dict(zip(self.timeline.labels, map(float, track.mean()), strict=True)),
+                }
+                for track in self.timeline.longest()
+            ],
+            "notes": list(self.notes),
+            "stopped": self.stopped,
+            "written": [str(path) for path in self.written],
+        }
+
+
+class _Tally:
+    """Counts while the frames go by."""
+
+    def __init__(self) -> None:
+        self.looked = self.faces = self.given = 0
+        self.seconds = 0.0
+
+    def add(self, seen: FrameResult) -> None:
+        self.given, self.seconds = seen.number + 1, seen.time
+        if seen.looked:
+            self.looked += 1
+            self.faces += len(seen.faces)
+
+
+def record(
+    video: Video,
+    predictor: Predictor,
+    outputs: Outputs | None = None,
+    every: int = 1,
+    tracker: Tracker | None = None,
+    stop: Event | None = None,
+    heard: Sink | None = None,
+) -> Recording:
+    """Watch a video and write what is wanted, in memory that does not grow with its length.
+
+    However it ends, the files hold what came before: whole rows, a video that plays. While it runs, the rows stand in
+    a file beside the table's, such as ``out.part.csv``.
+
+    Args:
+        video: what to read; it is not closed.
+        predictor: what finds and names faces.
+        outputs: the files to write.
+        every: look only at every so many-th frame; the frames between have the faces of the last one looked at.
+        tracker: what follows the faces; None leaves them without tracks.
+        stop: once it is set, no more frames are read, and all ends as at the video's end.
+        heard: is called with each frame after it was written; without tables and copy only with those looked at.
+
+    Raises:
+        DataError: where a file cannot be written, or as :meth:`Outputs.check`.
+        MienError: whatever reading or looking raised.
+    """
+    outputs, stop = outputs or Outputs(), stop or Event()
+    outputs.check(video.name)
+    tally, started = _Tally(), time.perf_counter()
+    timeline = Timeline(predictor.labels, 2 * every / video.rate)
+    between = outputs.annotate is not None or (every > 1 and (outputs.csv or outputs.parquet) is not None)
+    try:
+        with ExitStack() as stack:
+            writers = [*_writers(stack, outputs, video, predictor.labels), tally.add, timeline.add]
+            writers += [heard] if heard else []
+            # A generator that is left to the interpreter's end aborts it.
+            for seen in stack.enter_context(closing(watch(video, predictor, every, tracker, between, stop))):
+                for sink in writers:
+                    sink(seen)
+        if outputs.plot is not None:
+            save_timeline(timeline, outputs.plot, Path(video.name).name)
+    except OSError as error:
+        raise DataError(f"it cannot be written ({error.strerror or error})", error.filename) from error
+    except cv2.error as error:
+        raise DataError(f"OpenCV cannot go on after frame {tally.given} ({error.err})", video.name) from error
+    return _recorded(video, tally, timeline, outputs, stop.is_set(), time.perf_counter() - started)
+
+
+def _recorded(
+    video: Video, tally: _Tally, timeline: Timeline, outputs: Outputs, stopped: bool, elapsed: float
+) -> Recording:
+    return Recording(
+        video=video.name,
+        width=video.width,
+        height=video.height,
+        rate=video.rate,
+        # What was read before a stop and not given any more does not count.
+        frames=tally.given if stopped else video.count,
+        looked=tally.looked,
+        faces=tally.faces,
+        tracks=timeline.count,
+        seconds=tally.seconds + 1 / video.rate if stopped and tally.given else video.seconds,
+        elapsed=elapsed,
+        timeline=timeline,
+        notes=tuple(video.notes),
+        stopped=stopped,
+        written=tuple(path for path in outputs.paths() if path.exists()),
+    )
+
+
+def _writers(stack: ExitStack, outputs: Outputs, video: Video, labels: Sequence[str]) -> list[Sink]:
+    writers: list[Sink] = []
+    if outputs.csv is not None:
+        writers.append(stack.enter_context(csv_table(outputs.csv, labels)))
+    if outputs.parquet is not None:
+        writers.append(stack.enter_context(parquet_table(outputs.parquet, labels)))
+    if outputs.annotate is not None:
+        writers.append(stack.enter_context(annotated_video(outputs.annotate, video.width, video.height, video.rate)))
+    return writers
+
+
+def columns(labels: Sequence[str]) -> list[str]:
+    """The names of a row's cells, in order."""
+    return [*_OF_FRAME, "track", *FACE_COLUMNS, *labels]
+
+
+def to_rows(seen: FrameResult, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """A frame as a table: a row a face, the surest found first; without faces one row, whose other cells are None.
+
+    The columns are ``frame`` (from 0), ``time`` (seconds), ``looked`` (else the faces are those of the last frame that
+    was looked at), ``faces`` (how many), ``track``, ``x``, ``y``, ``box_width``, ``box_height`` (pixels),
+    ``detection``, ``emotion``, ``confidence``, and each class's probability.
+    """
+    cells = (seen.number, round(seen.time, 6), seen.looked, len(seen.faces))
+    head = dict(zip(_OF_FRAME, cells, strict=True))
+    rows = [{**head, "track": one.track, **face_cells(one.face)} for one in seen.faces]
+    return rows or [{**head, **dict.fromkeys(("track", *FACE_COLUMNS, *labels))}]
+
+
+@contextmanager
+def csv_table(path: Path, labels: Sequence[str]) -> Iterator[Sink]:
+    """A CSV file with the rows of :func:`to_rows`, written frame by frame; it ends with a whole row however it ends."""
+    with growing(path) as part, part.open("wb", buffering=0) as file:
+        whole = 0
+
+        def write(rows: Sequence[Any]) -> None:
+            nonlocal whole
+            text = io.StringIO(newline="")
+            csv.writer(text).writerows(rows)
+            data = memoryview(text.getvalue().encode())
+            while data:
+                data = data[file.write(data) :]
+            whole = file.tell()
+
+        try:
+            write([columns(labels)])
+            yield lambda seen: write([list(row.values()) for row in to_rows(seen, labels)])
+        finally:
+            file.truncate(whole)
+
+
+@contextmanager
+def parquet_table(path: Path, labels: Sequence[str]) -> Iterator[Sink]:
+    """A parquet file with the rows of :func:`to_rows`; it is whole however it ends.
+
+    Raises:
+        MissingExtraError: where pyarrow is not installed.
+    """
+    with growing(path) as part, parquet_rows(part, columns(labels)) as add:
+        yield lambda seen: add(to_rows(seen, labels))
+
+
+@contextmanager
+def annotated_video(path: Path, width: int, height: int, rate: float) -> Iterator[Sink]:
+    """An MP4 with every frame and its faces drawn into it; it plays however it ends. It has no sound.
+
+    Frames follow at an even rate, so where the source's do not, times in the copy differ. MPEG-4 wants even sides: an
+    odd one is made longer by a pixel, a copy of the last.
+
+    Raises:
+        DataError: where it cannot be written.
+    """
+    size = (width + width % 2, height + height % 2)
+    if max(size) > _LONGEST:
+        raise DataError(f"frames of {width}x{height} are too large for MPEG-4", path, f"It takes {_LONGEST} a side.")
+    with growing(path) as part:
+        writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
+        if not writer.isOpened():
+            part.unlink(missing_ok=True)
+            raise DataError(f"OpenCV cannot write a video of {width}x{height} at {rate:g} frames/s here", path)
+        count = 0
+
+        def add(seen: FrameResult) -> None:
+            nonlocal count
+            if seen.pixels is None:
+                raise ValueError("an annotated copy needs the frames' pixels")
+            if count % 100 == 0 and shutil.disk_usage(part.parent).free < _ROOM:
+                raise DataError(f"the disk is full after {count:,} frames", path, "These are kept.")
+            writer.write(_fitted(_drawn(seen.pixels, seen.faces), size))
+            count += 1
+
+        try:
+            yield add
+        finally:
+            writer.release()
+            if count == 0:
+                part.unlink()
+        if count:
+            _check_copy(part, path, count)
+
+
+def _check_copy(part: Path, path: Path, count: int) -> None:
+    """See whether the copy has its frames: OpenCV does not say what it could not write."""
+    capture = cv2.VideoCapture(str(part))
+    found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+    capture.release()
+    if found < count:
+        part.unlink(missing_ok=True)
+        raise DataError(f"only {found:,} of {count:,} frames could be written", path, "Is the disk full?")
+
+
+def _drawn(pixels: NDArray[np.uint8], faces: Sequence[TrackedFace]) -> NDArray[np.uint8]:
+    """A copy of a frame, BGR, with its faces' frames and labels."""
+    if not faces:
+        return pixels
+    image = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+    draw_faces(image, [(one.face, f"{one.track}: " if one.track else "") for one in faces])
+    return cast("NDArray[np.uint8]", cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR))
+
+
+def _fitted(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A frame of the copy's size: OpenCV silently drops others, and a video may change its size on the way."""
+    down, across = size[1] - pixels.shape[0], size[0] - pixels.shape[1]
+    if (down, across) == (0, 0):
+        return pixels
+    if down in (0, 1) and across in (0, 1):
+        return cast("NDArray[np.uint8]", cv2.copyMakeBorder(pixels, 0, down, 0, across, cv2.BORDER_REPLICATE))
+    return cast("NDArray[np.uint8]", cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))

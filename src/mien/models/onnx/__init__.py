@@ -1,0 +1,1 @@
+"""The ONNX graph of a network, and the session that runs it."""

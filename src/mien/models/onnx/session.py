@@ -1,0 +1,115 @@
+"""Running a bundle: ONNX Runtime on its graph, then temperature and softmax."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from mien.errors import ModelError
+from mien.models.bundle import Bundle
+from mien.models.onnx.graph import INPUT, OUTPUTS
+from mien.models.preprocessing import prepare
+from mien.models.spec import Head
+
+PIECE = 16
+"""How many faces go through a network at once: what passes between the layers of 64 does not fit a core's cache. With
+16, ``best`` takes 5 % less processor time a face in int8 and 13 % less in float."""
+
+
+class Session:
+    """A bundle ready to run on the CPU; safe to use from several threads.
+
+    Threads share out the faces of a call, not the work on one face: so none waits for another at each layer's end.
+    They are started on the first call that needs them, and kept: to start them for each took a tenth of the rate of
+    ``tiny``.
+
+    Args:
+        bundle: the model.
+        threads: how many threads one call may use; 0 means one for each processor.
+
+    Raises:
+        ModelError: where the bundle's graph and weights do not fit.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+        self.bundle = bundle
+        self.threads = threads or os.cpu_count() or 1
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(w)) for w in bundle.weights.values()]
+        options.add_external_initializers(list(bundle.weights), values)
+        self._session = open_graph(bundle.graph, options, bundle.path)
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self._check()
+
+    def _check(self) -> None:
+        """That the graph takes and gives what the card says: a file may have been changed by other tools."""
+        card = self.bundle.card
+        takes = [(one.name, one.type, one.shape[1:]) for one in self._session.get_inputs()]
+        gives = {one.name: one.shape[1:] for one in self._session.get_outputs()}
+        fits = all(gives.get(OUTPUTS[head]) == [len(card.labels)] for head in card.heads)
+        if takes != [(INPUT, "tensor(float)", [1, card.preprocessing.side, card.preprocessing.side])] or not fits:
+            raise ModelError("its graph takes or gives other arrays than its card says", self.bundle.path)
+
+    def logits(self, images: NDArray[np.uint8], batch: int = PIECE) -> dict[Head, NDArray[np.float32]]:
+        """Each head's logits, float32 (N, classes), of gray faces, uint8 (N, 48, 48), at most ``batch`` at once."""
+        step = max(1, min(batch, -(-len(images) // self.threads)))
+        pieces = [images[start : start + step] for start in range(0, len(images), step)]
+        several = min(self.threads, len(pieces)) > 1
+        parts = list((self._threads().map if several else map)(self._run, pieces))
+        empty = [np.empty((0, len(self.bundle.card.labels)), np.float32)]
+        heads = enumerate(self.bundle.card.heads)
+        return {head: np.concatenate([part[place] for part in parts] or empty) for place, head in heads}
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """The threads of this process: a fork takes the object with it and not the threads."""
+        if self._pool is None or self._pool[0] != os.getpid():
+            self._pool = os.getpid(), ThreadPoolExecutor(self.threads, "mien-session")
+        return self._pool[1]
+
+    def _run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        names = [OUTPUTS[head] for head in self.bundle.card.heads]
+        return self._session.run(names, {INPUT: prepare(images, self.bundle.card.preprocessing)})  # type: ignore[no-any-return]
+
+    def probabilities(self, images: NDArray[np.uint8], batch: int = PIECE) -> dict[Head, NDArray[np.float64]]:
+        """Each head's calibrated probabilities, float64 (N, classes), of gray faces, uint8 (N, 48, 48).
+
+        Every row sums to 1.
+        """
+        calibration = self.bundle.card.calibration
+        return {head: softmax(rows / calibration.of(head)) for head, rows in self.logits(images, batch).items()}
+
+
+def open_graph(graph: bytes, options: onnxruntime.SessionOptions, path: Path | None) -> onnxruntime.InferenceSession:
+    """An ONNX model on the CPU.
+
+    Raises:
+        ModelError: where the graph does not load; ``path`` is the file to name.
+    """
+    # ONNX Runtime raises classes of its own that share no public base but Exception.
+    failures = onnxruntime.capi.onnxruntime_pybind11_state
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except (
+        failures.Fail,
+        failures.InvalidArgument,
+        failures.InvalidGraph,
+        failures.InvalidProtobuf,
+        failures.NoSuchFile,
+        failures.NotImplemented,
+        failures.RuntimeException,
+    ) as error:
+        raise ModelError(f"its graph does not run ({type(error).__name__})", path) from error
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Softmax over the last axis, in float64."""
+    shifted = np.asarray(logits, np.float64)
+    exponents = np.exp(shifted - shifted.max(-1, keepdims=True))
+    return exponents / exponents.sum(-1, keepdims=True)  # type: ignore[no-any-return]

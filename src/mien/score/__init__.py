@@ -1,4 +1,0 @@
-"""Scoring collections that need hours or many machines: parts of rows in, parquet out, each row exactly once.
-
-``mien score`` is its command, :func:`mien.score.job.score` its function.
-"""

@@ -1,0 +1,282 @@
+"""The REST service: models behind bounded queues, and the routes that ask them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Annotated, Any, Literal, cast
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from PIL import Image
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+import mien
+from mien.inference import Predictor
+from mien.inference.results import Prediction
+from mien.serving.api import schemas
+from mien.serving.api.access import Keys, RateLimiter
+from mien.serving.api.batching import Engine
+from mien.serving.api.metrics import Metrics
+from mien.serving.api.middleware import Middleware
+from mien.serving.api.openapi import PREDICT, problems
+from mien.serving.api.problems import Problem
+from mien.serving.api.uploads import PendingUpload, Raw, Upload, read_body, reader
+from mien.serving.settings import Settings
+
+_bearer = HTTPBearer(auto_error=False, description="A key of the service's key file.")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key, in a header of its own.")
+
+Model = Annotated[str | None, Query(max_length=100, description="Which model answers; without it, the first.")]
+Find = Annotated[
+    Literal["auto", "none"], Query(description="auto looks for faces; none takes every image as one face.")
+]
+Least = Annotated[
+    float, Query(ge=0, le=1, description="A face whose most probable class is less probable is uncertain.")
+]
+
+
+class Service:
+    """What the routes share.
+
+    Args:
+        predictors: the models, by name; the first answers where a request names none.
+        settings: the limits.
+        keys: who may ask; None lets everybody.
+    """
+
+    def __init__(self, predictors: Mapping[str, Predictor], settings: Settings, keys: Keys | None) -> None:
+        self.settings, self.keys, self.metrics = settings, keys, Metrics()
+        self.buckets, self.held = RateLimiter(settings.rate, settings.burst), PendingUpload(settings.held_bytes)
+        lookers = settings.threads or os.cpu_count() or 1
+        self.engines = {
+            name: Engine(name, one, lookers, settings.queue, self._observer(name)) for name, one in predictors.items()
+        }
+        self.ready = False
+
+    def _observer(self, name: str) -> Any:
+        batch, waiting = self.metrics.batch.labels(name), self.metrics.waiting.labels(name)
+
+        def observe(faces: int, images: int) -> None:
+            if faces:
+                batch.observe(faces)
+            waiting.set(images)
+
+        return observe
+
+    async def start(self) -> None:
+        """Start the engines, and take one image through each, so that the first request does not wait for it."""
+        for engine in self.engines.values():
+            engine.start()
+            await engine.predict([("", _blank())], crop=True, seconds=300)
+            await engine.predict([("", _blank())], crop=False, seconds=300)
+        self.ready = True
+
+    def stop(self) -> None:
+        """End the engines."""
+        self.ready = False
+        for engine in self.engines.values():
+            engine.stop()
+
+    def engine(self, name: str | None) -> Engine:
+        """The engine of a model.
+
+        Raises:
+            Problem: where there is none of this name.
+        """
+        engine = self.engines.get(next(iter(self.engines)) if name is None else name)
+        if engine is None:
+            raise Problem("unknown-model", f"The models are {', '.join(self.engines)}.")
+        return engine
+
+    def admit(self, request: Request, key: str | None) -> None:
+        """Let a request in.
+
+        Raises:
+            Problem: where its key is missing or wrong, or its client asks too often.
+        """
+        owner = self.keys.owner(key or "") if self.keys else None
+        if self.keys and owner is None:
+            challenge = {"WWW-Authenticate": 'Bearer realm="mien"', "Connection": "close"}
+            raise Problem("unauthorized", "Send a key as: Authorization: Bearer KEY.", challenge)
+        if owner is not None:
+            request.state.owner = owner
+        wait = self.buckets.take(owner or (request.client.host if request.client else ""))
+        if wait:
+            later = {"Retry-After": str(int(wait) + 1), "Connection": "close"}
+            raise Problem("rate-limited", f"At most {self.settings.rate:g} requests a second are answered.", later)
+
+
+def _blank() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (48, 48), 128).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+# Both async: FastAPI sends other functions to threads, which takes longer than they do.
+async def _service(request: Request) -> Service:
+    return cast("Service", request.app.state.service)
+
+
+Asked = Annotated[Service, Depends(_service)]
+
+
+async def _admit(
+    request: Request,
+    service: Asked,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    header: Annotated[str | None, Depends(_header)],
+) -> None:
+    service.admit(request, bearer.credentials if bearer else header)
+
+
+open_routes = APIRouter()
+routes = APIRouter(dependencies=[Depends(_admit)])
+
+
+@routes.post("/v1/predict", response_model=schemas.Answer, openapi_extra=PREDICT, responses=problems("predict"))
+async def predict(
+    request: Request, service: Asked, model: Model = None, detector: Find = "auto", min_confidence: Least = 0.0
+) -> Response:
+    """Find the faces of one or many images, and name their expressions.
+
+    Send one image as the body, or several as the parts of a form, each with a file name. An image of a form that
+    cannot be read has an ``error`` in its place, and the others are not affected; where the body is the image,
+    that is a problem.
+    """
+    engine, body = service.engine(model), reader(request.headers.get("content-type"), service.settings)
+    held = 0
+
+    def take(piece: bytes) -> None:
+        nonlocal held
+        held += len(piece)
+        service.held.add(len(piece))
+        body.write(piece)
+
+    try:
+        await read_body(request, service.settings, take)
+        uploads = body.uploads()
+        images = [(one.name, one.data) for one in uploads]
+        found = await engine.predict(images, detector == "none", service.settings.seconds)
+    finally:
+        service.held.release(held)
+    _count(service, request, engine.name, found)
+    if isinstance(body, Raw) and found[0].error is not None:
+        raise Problem("unreadable-image", f"{found[0].error}.".replace("..", "."))
+    said = [_said(one, upload, min_confidence) for one, upload in zip(found, uploads, strict=True)]
+    return Response(json.dumps({"model": engine.name, "images": said}), media_type="application/json")
+
+
+def _said(one: Prediction, upload: Upload, least: float) -> dict[str, Any]:
+    faces = [replace(face, min_confidence=least) for face in one.faces] if least else one.faces
+    head = {"name": upload.name or None, "width": one.width, "height": one.height}
+    return head | {"faces": [face.to_dict() for face in faces], "error": one.error}
+
+
+def _count(service: Service, request: Request, model: str, found: list[Prediction]) -> None:
+    for one in found:
+        service.metrics.images.labels(model, "refused" if one.error else "read").inc()
+        for face in one.faces:
+            service.metrics.faces.labels(model, face.emotion).inc()
+    state = request.state
+    state.model, state.images, state.faces = model, len(found), sum(len(one.faces) for one in found)
+
+
+@routes.get("/v1/models", response_model=schemas.ModelsAnswer, responses=problems("models"))
+async def models(service: Asked) -> dict[str, Any]:
+    """The models that answer; the first is the default."""
+    first = next(iter(service.engines))
+    found = []
+    for name, engine in service.engines.items():
+        bundle = engine.predictor.bundle
+        figures = {"parameters": bundle.parameters, "sha256": bundle.sha256}
+        found.append({"name": name, "default": name == first, "labels": list(bundle.card.labels), **figures})
+    return {"models": found}
+
+
+@routes.get("/metrics", response_class=Response, responses=problems("metrics"))
+async def metrics(service: Asked) -> Response:
+    """What the service counts, in Prometheus' text format."""
+    text = await asyncio.to_thread(service.metrics.render)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@open_routes.get("/healthz", response_model=schemas.State)
+async def healthz() -> dict[str, str]:
+    """Whether the process lives."""
+    return {"status": "alive"}
+
+
+@open_routes.get("/readyz", response_model=schemas.State, responses=problems("readyz"))
+async def readyz(service: Asked) -> dict[str, str]:
+    """Whether requests will be answered."""
+    if not (service.ready and all(engine.alive for engine in service.engines.values())):
+        raise Problem("not-ready", "The models are being loaded, or have stopped.", {"Retry-After": "1"})
+    return {"status": "ready"}
+
+
+def create_app(
+    predictors: Mapping[str, Predictor], settings: Settings | None = None, keys: Keys | None = None
+) -> FastAPI:
+    """The service as an ASGI application.
+
+    Args:
+        predictors: the models, by name; the first answers where a request names none.
+        settings: the limits; without them, the defaults.
+        keys: who may ask; None lets everybody.
+
+    Raises:
+        ValueError: where there is no predictor.
+    """
+    if not predictors:
+        raise ValueError("a service has at least one model")
+    settings = settings or Settings()
+    service = Service(predictors, settings, keys)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await asyncio.to_thread(service.stop)
+
+    app = FastAPI(
+        title="mien", version=mien.__version__, description="Facial expression recognition.", lifespan=lifespan,
+        openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False,
+    )  # fmt: skip
+    app.state.service = service
+    app.include_router(open_routes)
+    app.include_router(routes)
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(RequestValidationError, _of_parameters)
+    if settings.origins:
+        allowed = {"allow_methods": ["GET", "POST"], "allow_headers": ["Authorization", "X-API-Key", "X-Request-ID"]}
+        app.add_middleware(CORSMiddleware, allow_origins=list(settings.origins), **allowed)  # type: ignore[arg-type]
+    app.add_middleware(Middleware, metrics=service.metrics, body_bytes=settings.body_bytes)
+    return app
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    request.state.problem = error.kind
+    return error.response(request.state.request_id)
+
+
+async def _of_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
+    detail = {"not-found": "The paths are /v1/predict, /v1/models, /healthz, /readyz and /metrics."}
+    return await _problem(request, Problem(kind, detail.get(kind, error.detail), error.headers))
+
+
+async def _of_parameters(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()[:3])
+    return await _problem(request, Problem("invalid-parameter", faults, {"Connection": "close"}))

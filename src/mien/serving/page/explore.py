@@ -1,0 +1,256 @@
+"""The tab Explore: a data set's faces beside what a model says of them, found by slider, filter or confusion cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.faces import UNLABELLED, Usage
+from mien.models.spec import Head
+from mien.serving.page.common import clickable, pressed, refuse, shown_errors
+from mien.serving.page.data import NO_LABEL, Filters, Split, Store, questions
+from mien.serving.page.gradcam import gradcam_image
+from mien.serving.page.html import PAGE, bars, confusion, gallery, notice, picture, votes
+
+_PROGRESS = gr.Progress()
+ANY = "any"
+_WHETHER: Mapping[str, bool | None] = {ANY: None, "only": True, "without": False}
+
+
+class Wanted(NamedTuple):
+    """The settings of the tab as the page gives them, in the order of its inputs."""
+
+    model: str
+    split: str
+    question: str
+    true: str
+    predicted: str
+    wrong: bool
+    low: float
+    high: float
+    leaked: str
+    suspect: str
+
+
+class DetectedFaces(NamedTuple):
+    """A split with a model's answers, and the faces that fit the filters, int64 (M,)."""
+
+    split: Split
+    answers: NDArray[np.float64]
+    matches: NDArray[np.int64]
+
+
+class Explorer:
+    """What the tab shows, as HTML, without any of its wiring.
+
+    Args:
+        store: the data and the models.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.labels = store, store.data.labels
+
+    def head(self, wanted: Wanted) -> Head:
+        """Which of the model's answers is meant; its first where it has no such question."""
+        heads = questions(self.store.models[wanted.model].bundle)
+        return heads.get(wanted.question, next(iter(heads.values())))
+
+    def filters(self, wanted: Wanted) -> Filters:
+        """The filters that the settings mean."""
+        low, high = sorted((wanted.low, wanted.high))
+        true, predicted = (self._class(word) for word in (wanted.true, wanted.predicted))
+        return Filters(
+            true, predicted, wanted.wrong, low, high, _WHETHER.get(wanted.leaked), _WHETHER.get(wanted.suspect)
+        )
+
+    def _class(self, word: str) -> int | None:
+        return self.labels.index(word) if word in self.labels else None
+
+    def look(self, wanted: Wanted, progress: Any = lambda *_, **__: None) -> DetectedFaces:
+        """A model's answers on the wanted split, and the faces that fit."""
+        head = self.head(wanted)
+        answers = self.store.answers(wanted.model, wanted.split, head, shown_errors(progress, wanted.model))
+        split = self.store.split(wanted.split)
+        return DetectedFaces(split, answers, split.matches(answers, self.filters(wanted)))
+
+    def matrix(self, wanted: Wanted, looked: DetectedFaces) -> str:
+        """The confusion matrix of the whole split."""
+        filters = self.filters(wanted)
+        return confusion(looked.split.confusion(looked.answers), self.labels, (filters.true, filters.predicted))
+
+    def summary(self, looked: DetectedFaces) -> str:
+        """How many faces fit, and how good the model is on the split."""
+        accuracy, clean = looked.split.accuracy(looked.answers)
+        found = f"<b>{len(looked.matches):,}</b> of {len(looked.split.faces):,} faces fit."
+        right = "" if accuracy is None else f" On the whole split the model names {accuracy:.2%} as their labels do"
+        rest = "" if clean is None else f", {clean:.2%} of those that do not also stand in Training"
+        return f'<p role="status">{found}{right}{rest}{"." if right else ""}</p>'
+
+    def faces(self, looked: DetectedFaces, page: int, chosen: int) -> str:
+        """A page of the faces that fit, and the buttons to the others."""
+        said, split = looked.answers.argmax(1), looked.split
+
+        def describe(number: int) -> tuple[str, bool]:
+            name = f"Face {number}: {split.label(number)}, the model says {self.labels[said[number]]}"
+            return name, split.faces.emotion[number] not in (UNLABELLED, said[number])
+
+        return gallery(split.faces.images, looked.matches, page, chosen, describe)
+
+    def face(self, wanted: Wanted, number: int, with_cam: bool) -> str:
+        """One face, enlarged: its label, bars, votes, and on request Grad-CAM."""
+        split = self.store.split(wanted.split)
+        faces, number = split.faces, min(max(int(number), 0), len(split.faces) - 1)
+        row = self.store.answer(wanted.model, wanted.split, number, self.head(wanted))
+        label, said = split.label(number), self.labels[int(row.argmax())]
+        name = escape(f"Face {number} of {split.name}")
+        pictures = picture(faces.images[number], f"{name}, {label}", "large")
+        if with_cam:
+            bundle = self.store.models[wanted.model].bundle
+            pictures += gradcam_image(bundle, faces.images[number], int(row.argmax()), said, self.head(wanted))
+        shares = dict(zip(self.labels, row.tolist(), strict=True))
+        counted = "" if faces.votes is None else votes(faces.votes[number])
+        sure = f"{row.max():.1%}.{_verdict(label, said)}"
+        return (
+            f'<section class="mien-one" aria-label="{name}"><div class="mien-pictures">{pictures}</div>'
+            f"<div><h3>{name}</h3><p>Label: <b>{escape(label)}</b>. The model says <b>{escape(said)}</b>, {sure}</p>"
+            f"{bars(shares, label)}{counted}{_marks(split, number)}"
+            f'<p class="mien-quiet">Row {int(faces.row[number]):,} of {escape(faces.name)}</p></div></section>'
+        )
+
+    def everything(self, wanted: Wanted, number: int, with_cam: bool, progress: Any) -> tuple[Any, ...]:
+        """All that the tab shows anew; the face stays where it fits, and else is the first that does."""
+        looked = self.look(wanted, progress)
+        last = len(looked.split.faces) - 1
+        number = min(number, last)
+        if len(looked.matches) and number not in looked.matches:
+            number = int(looked.matches[0])
+        page = int(np.searchsorted(looked.matches, number)) // PAGE
+        return (
+            gr.Slider(maximum=max(last, 1), value=number, label=f"Face, 0 to {last}"),
+            self.face(wanted, number, with_cam),
+            self.matrix(wanted, looked),
+            self.summary(looked),
+            self.faces(looked, page, number),
+            page,
+        )
+
+    def cell(self, event: gr.EventData) -> tuple[str, str]:
+        """The two labels of a pressed cell of the confusion matrix."""
+        at, words = pressed(event), dict(enumerate(self.labels))
+        return words.get(at.get("true", -1), ANY), words.get(at.get("predicted", -1), ANY)
+
+
+def _verdict(label: str, said: str) -> str:
+    if label == NO_LABEL:
+        return ""
+    word = "right" if label == said else "wrong"
+    return f' <span class="mien-verdict {word}">{word}</span>'
+
+
+def _marks(split: Split, number: int) -> str:
+    marks = []
+    if split.leaked is not None and split.leaked[number]:
+        marks.append("Leaked: the same pixels stand in Training.")
+    if split.suspect is not None and number in split.suspect:
+        marks.append(f"Suspect label: votes speak for {split.suspect[number]}.")
+    return "".join(notice(mark) for mark in marks)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The tab's components; ``settings`` in the order of :class:`Wanted`."""
+
+    settings: list[Any]
+    number: gr.Slider
+    cam: gr.Checkbox
+    clear: gr.Button
+    face: gr.HTML
+    matrix: gr.HTML
+    summary: gr.HTML
+    faces: gr.HTML
+    page: gr.State
+
+
+def explore_tab(store: Store, tab: gr.Tab) -> None:
+    """Lay out the tab and wire it; what takes time waits until the tab is opened."""
+    _wire(Explorer(store), _laid_out(store), tab)
+
+
+def _laid_out(store: Store) -> _Parts:
+    names, split_names = list(store.models), store.splits
+    asked = list(dict.fromkeys(word for one in store.models.values() for word in questions(one.bundle)))
+    last = store.data.splits()[split_names[0]] - 1
+    with gr.Row():
+        split = gr.Dropdown(split_names, value=split_names[0], label="Split", min_width=140)
+        model = gr.Dropdown(names, value=names[0], label="Model", min_width=140, visible=len(names) > 1)
+        question = gr.Dropdown(asked, value=asked[0], label="Question", min_width=180, visible=len(asked) > 1)
+    number = gr.Slider(0, max(last, 1), 0, step=1, label=f"Face, 0 to {last}", elem_id="mien-number")
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=300):
+            face = gr.HTML(elem_id="mien-face", padding=False)
+            cam = gr.Checkbox(label="Show what speaks for the answer (Grad-CAM)", container=False)
+        with gr.Column(scale=4, min_width=300):
+            matrix = clickable("mien-matrix")
+    filters, clear = _filter_inputs(store)
+    summary = gr.HTML(elem_id="mien-summary", padding=False)
+    faces = clickable("mien-gallery")
+    return _Parts([model, split, question, *filters], number, cam, clear, face, matrix, summary, faces, gr.State(0))
+
+
+def _filter_inputs(store: Store) -> tuple[list[Any], gr.Button]:
+    """The filters in the order of :class:`Wanted`, and the button that clears them."""
+    classes, whether = [ANY, *store.data.labels], list(_WHETHER)
+    voted, told = store.data.votes is not None, Usage.TRAINING in store.splits
+    with gr.Accordion("Filters", open=True):
+        with gr.Row():
+            true = gr.Dropdown(classes, value=ANY, label="True label", min_width=130)
+            predicted = gr.Dropdown(classes, value=ANY, label="Model says", min_width=130)
+            leaked = gr.Dropdown(whether, value=ANY, label="Leaked", min_width=130, visible=told)
+            suspect = gr.Dropdown(whether, value=ANY, label="Suspect label", min_width=130, visible=voted)
+        with gr.Row():
+            low = gr.Slider(0, 1, 0, step=0.01, label="Probability from", min_width=160)
+            high = gr.Slider(0, 1, 1, step=0.01, label="Probability to", min_width=160)
+        with gr.Row(equal_height=True):
+            wrong = gr.Checkbox(label="Wrong only", min_width=120)
+            clear = gr.Button("Clear filters", min_width=120)
+    return [true, predicted, wrong, low, high, leaked, suspect], clear
+
+
+def _wire(explorer: Explorer, parts: _Parts, tab: gr.Tab) -> None:
+    def find(number: float, cam: bool, progress: Any = _PROGRESS, *values: Any) -> tuple[Any, ...]:
+        with refuse():
+            return explorer.everything(Wanted(*values), int(number), cam, progress)
+
+    def turn(number: float, cam: bool, *values: Any) -> str:
+        with refuse():
+            return explorer.face(Wanted(*values), int(number), cam)
+
+    def press(number: float, cam: bool, page: int, event: gr.EventData, *values: Any) -> tuple[Any, ...]:
+        with refuse():
+            wanted, at = Wanted(*values), pressed(event)
+            number, page = at.get("face", int(number)), at.get("page", page)
+            faces = explorer.faces(explorer.look(wanted), page, number)
+            return number, explorer.face(wanted, number, cam), faces, page
+
+    every = [parts.number, parts.cam, *parts.settings]
+    drawn = [parts.number, parts.face, parts.matrix, parts.summary, parts.faces, parts.page]
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    again: dict[str, Any] = {"fn": find, "inputs": every, "outputs": drawn, "api_visibility": "private"}
+    tab.select(**again)
+    for one in parts.settings:
+        one.input(**again, show_progress="minimal", trigger_mode="always_last")
+    for listen in (parts.number.input, parts.cam.input):
+        listen(turn, every, parts.face, trigger_mode="always_last", **quiet)
+    parts.matrix.select(explorer.cell, None, parts.settings[3:5], **quiet).then(**again, show_progress="minimal")
+    parts.clear.click(lambda: _CLEAR, None, parts.settings[3:], **quiet).then(**again, show_progress="minimal")
+    shown = [parts.number, parts.face, parts.faces, parts.page]
+    parts.faces.select(press, [parts.number, parts.cam, parts.page, *parts.settings], shown, **quiet)
+
+
+_CLEAR = (ANY, ANY, False, 0.0, 1.0, ANY, ANY)

@@ -1,0 +1,343 @@
+"""The page in a real browser: photos, the camera, Explore, Compare and Report; nothing is asked of another host."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from conftest import tiny_recipe
+from mien.data import Faces, load_faces
+from mien.data.faces import USAGES, Usage
+from mien.inference import Predictor
+from mien.models.onnx.session import Session
+from mien.models.spec import Head
+from mien.serving.api.app import create_app
+from mien.serving.page.app import build_page, mount_page
+from mien.serving.settings import Settings
+from mien.training import Run, train
+from support.chromium import find_browser
+from support.custom_classes import draw_own, put_own
+from support.running_service import running
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+PATIENCE = 30_000
+
+
+@pytest.fixture(scope="module")
+def some_fer(fer2013: Faces) -> Faces:
+    """The first 400 faces of PublicTest, and 200 of Training of which the first is also in PublicTest."""
+    public, training = fer2013.select("PublicTest"), fer2013.select("Training")
+    leaked = np.flatnonzero(~public.clean(training))[0]
+    assert leaked < 400
+    same = np.flatnonzero((training.images == public.images[leaked]).all((1, 2)))[:1]
+    rows = np.concatenate([same, np.arange(200), len(training) + np.arange(400)])
+    split = np.flatnonzero(fer2013.usage != USAGES.index(Usage.PRIVATE_TEST))
+    return fer2013.take(split[np.unique(rows)])
+
+
+@pytest.fixture(scope="module")
+def fast() -> Predictor:
+    return Predictor("fast", threads=1)
+
+
+@pytest.fixture(scope="module")
+def pages(tiny_run: Run, drawn: Faces, fast: Predictor) -> Iterator[str]:
+    """The service with its limits and policy: drawn faces and two models at ``/``, photos only at ``/photos``."""
+    service = create_app({"fast": fast}, Settings(), None)
+    mount_page(service, build_page({"fast": fast}), "/photos")
+    models = {"short": Predictor(tiny_run.bundle, threads=1, detector="none"), "fast": fast}
+    mount_page(service, build_page(models, drawn), "/")
+    with running(service) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def fer_page(some_fer: Faces, fast: Predictor) -> Iterator[str]:
+    """The same with a part of FER2013 and one model."""
+    service = create_app({"fast": fast}, Settings(), None)
+    with running(mount_page(service, build_page({"fast": fast}, some_fer), "/")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Predictor, Faces]:
+    """A model of three classes that are no emotions, and the faces that it learned and is judged on."""
+    root = tmp_path_factory.mktemp("own")
+    put_own(root / "crops", draw_own(("big smile", "calm", "überrascht"), 40))
+    faces = load_faces(root / "crops")
+    bundle = train(tiny_recipe(), faces, root / "run", device="cpu").bundle
+    assert bundle is not None
+    return Predictor(bundle, threads=1), faces
+
+
+@pytest.fixture(scope="module")
+def own_page(own: tuple[Predictor, Faces]) -> Iterator[str]:
+    model, faces = own
+    service = create_app({"own": model}, Settings(), None)
+    with running(mount_page(service, build_page({"own": model}, faces), "/")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    path = find_browser()
+    if path is None:
+        pytest.skip("no Chromium on the PATH (apt-get install chromium, or set CHROMIUM)")
+    with sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=path, args=FLAGS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """An empty tab that may ask only this host, and whose scripts may not fail."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    asked, failed = [], []
+    context.on("request", lambda request: asked.append(request.url))
+    context.on("weberror", lambda error: failed.append(str(error.error)))
+    found = context.new_page()
+    found.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    yield found
+    context.close()
+    hosts = {urllib.parse.urlsplit(url).hostname for url in asked if not url.startswith(("data:", "blob:"))}
+    assert hosts == {"127.0.0.1"}
+    assert failed == []
+
+
+def opened(page: Page, address: str, tab: str = "Predict") -> Page:
+    page.goto(address)
+    page.get_by_role("tab", name=tab).click()
+    return page
+
+
+def shares(page: Page, where: str) -> dict[str, float]:
+    """The first bars below an element."""
+    lines = page.locator(f"{where} .mien-bars").first.locator("li").all_inner_texts()
+    pairs = (re.fullmatch(r"(\w[\w ]*\w)(?:\s+\(true label\))?\s+([\d.]+)%", line.strip()) for line in lines)
+    return {match[1]: float(match[2]) / 100 for match in pairs if match}
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    expect(page.get_by_role("option")).to_have_count(0)  # the list of the box before fades out
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def photo(face: np.ndarray, path: Path) -> Path:
+    """A face as a photo that a detector can work on: enlarged, with gray around it."""
+    canvas = Image.new("L", (480, 360), 128)
+    canvas.paste(Image.fromarray(face).resize((240, 240), Image.Resampling.BICUBIC), (120, 60))
+    canvas.save(path)
+    return path
+
+
+def test_photos_are_read_with_frames_bars_and_downloads(
+    page: Page, pages: str, fast: Predictor, some_fer: Faces, tmp_path: Path
+) -> None:
+    public = some_fer.select("PublicTest")
+    paths = [photo(public.images[106], tmp_path / "a <b>.png"), tmp_path / "torn.png"]
+    paths[1].write_bytes(b"\x89PNG torn")
+    opened(page, f"{pages}/photos/").set_input_files("#mien-files", paths)
+    expect(page.locator("#mien-result")).to_contain_text("1 face in 2 pictures")
+    found = fast.predict(paths[0])
+    assert shares(page, "#mien-result") == pytest.approx(found.faces[0].probabilities, abs=6e-4)
+    expect(page.locator(".mien-photo")).to_have_attribute("alt", re.compile(f"a <b>.png: {found.faces[0].emotion}"))
+    expect(page.locator("#mien-result .mien-notice")).to_contain_text("torn.png: it is not a readable image")
+    with page.expect_download() as got:
+        page.get_by_role("link", name="Download CSV").click()
+    rows = list(csv.DictReader(io.StringIO(Path(got.value.path()).read_text())))
+    assert [row["path"] for row in rows] == ["a <b>.png", "torn.png"]
+    assert float(rows[0]["confidence"]) == pytest.approx(found.faces[0].confidence)
+
+
+def test_the_camera_is_read_and_let_go(page: Page, pages: str) -> None:
+    opened(page, f"{pages}/photos/").get_by_role("button", name="Use the camera").click()
+    page.wait_for_function("document.querySelector('.mien-camera video').videoWidth > 0")
+    page.get_by_label("Each picture is one face already").check()
+    page.get_by_role("button", name="Take the picture").click()
+    expect(page.locator("#mien-result h3")).to_have_text("camera.png")
+    assert sum(shares(page, "#mien-result").values()) == pytest.approx(1, abs=0.005)
+    page.get_by_role("button", name="Stop the camera").click()
+    assert page.evaluate("document.querySelector('.mien-camera video').srcObject") is None
+
+
+def test_a_pasted_picture_is_read(page: Page, pages: str, drawn: Faces) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(drawn.images[0]).save(buffer, "PNG")
+    opened(page, f"{pages}/photos/").get_by_label("Each picture is one face already").check()
+    page.evaluate(
+        """(bytes) => {
+            const clipboard = new DataTransfer();
+            clipboard.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
+            document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: clipboard }));
+        }""",
+        list(buffer.getvalue()),
+    )
+    expect(page.locator("#mien-result h3")).to_have_text("pasted.png")
+
+
+def test_the_slider_shows_face_106_with_its_bars_and_votes(
+    page: Page, fer_page: str, some_fer: Faces, fast: Predictor
+) -> None:
+    opened(page, fer_page, "Explore")
+    expect(page.locator("#mien-matrix .mien-cell")).to_have_count(49)
+    page.locator("#mien-number input[type=number]").fill("105")
+    page.locator("#mien-number input[type=number]").press("Enter")
+    expect(page.locator("#mien-face h3")).to_have_text("Face 105 of PublicTest")
+    page.locator("#mien-number input[type=range]").press("ArrowRight")
+    expect(page.locator("#mien-face h3")).to_have_text("Face 106 of PublicTest")
+    public = some_fer.select("PublicTest")
+    row = Session(fast.bundle).probabilities(public.images[106:107])[Head.LABELS][0]
+    assert list(shares(page, "#mien-face").values()) == pytest.approx(row.tolist(), abs=6e-4)
+    expect(page.locator("#mien-face")).to_contain_text(f"Label: {public.labels[public.emotion[106]]}")
+    expect(page.locator("#mien-face")).to_contain_text("FER+ votes: ")
+    pixels = page.evaluate(
+        """() => {
+            const image = document.querySelector("#mien-face img");
+            const canvas = new OffscreenCanvas(48, 48).getContext("2d");
+            canvas.drawImage(image, 0, 0);
+            return [...canvas.getImageData(0, 0, 48, 48).data];
+        }"""
+    )
+    assert np.array_equal(np.array(pixels).reshape(48, 48, 4)[..., 0], public.images[106])
+
+
+def test_neutral_taken_for_sad_by_filters_and_by_cell(
+    page: Page, fer_page: str, some_fer: Faces, fast: Predictor
+) -> None:
+    public = some_fer.select("PublicTest")
+    said = Session(fast.bundle).probabilities(public.images)[Head.LABELS].argmax(1)
+    wanted = np.flatnonzero((public.emotion == 6) & (said == 4))
+    assert 0 < len(wanted) < 60
+    opened(page, fer_page, "Explore")
+    expect(page.locator("#mien-matrix .mien-cell")).to_have_count(49)
+    choose(page, "True label", "Neutral")
+    choose(page, "Model says", "Sad")
+    page.get_by_label("Wrong only").check()
+    expect(page.locator("#mien-summary")).to_contain_text(f"{len(wanted)} of 400 faces fit.")
+    titles = page.locator("#mien-gallery .mien-thumb").evaluate_all("(all) => all.map((one) => one.title)")
+    assert [int(title.split()[1].rstrip(":")) for title in titles] == wanted.tolist()
+    expect(page.locator("#mien-face h3")).to_have_text(f"Face {wanted[0]} of PublicTest")
+    page.get_by_role("button", name="Clear filters").click()
+    expect(page.locator("#mien-summary")).to_contain_text("400 of 400 faces fit.")
+    cell = page.get_by_role("button", name=f"Neutral taken for Sad: {len(wanted)}")
+    cell.focus()
+    cell.press("Enter")
+    expect(page.locator("#mien-summary")).to_contain_text(f"{len(wanted)} of 400 faces fit.")
+    expect(cell).to_have_attribute("aria-pressed", "true")
+    expect(cell).to_be_focused()
+
+
+def test_classes_of_ones_own(page: Page, own_page: str, own: tuple[Predictor, Faces], tmp_path: Path) -> None:
+    model, public = own[0], own[1].select("PublicTest")
+    said = Session(model.bundle).probabilities(public.images[:1])[Head.LABELS][0]
+    opened(page, own_page, "Explore")
+    expect(page.locator("#mien-matrix .mien-cell")).to_have_count(9)
+    expect(page.locator("#mien-face")).to_contain_text(f"Label: {public.labels[public.emotion[0]]}")
+    assert shares(page, "#mien-face") == pytest.approx(dict(zip(public.labels, said, strict=True)), abs=6e-4)
+    choose(page, "True label", "überrascht")
+    expect(page.locator("#mien-summary")).to_contain_text(f"{(public.emotion == 2).sum()} of {len(public)} faces fit.")
+    Image.fromarray(public.images[0]).save(tmp_path / "crop.png")
+    opened(page, own_page).get_by_label("Each picture is one face already").check()
+    page.set_input_files("#mien-files", tmp_path / "crop.png")
+    expect(page.locator("#mien-result h3")).to_have_text("crop.png")
+    assert list(shares(page, "#mien-result")) == list(public.labels)
+
+
+def test_leaked_and_suspect_faces_are_found_and_marked(page: Page, fer_page: str, some_fer: Faces) -> None:
+    opened(page, fer_page, "Explore")
+    expect(page.locator("#mien-matrix .mien-cell")).to_have_count(49)
+    choose(page, "Leaked", "only")
+    public = some_fer.select("PublicTest")
+    leaked = np.flatnonzero(~public.clean(some_fer.select("Training")))
+    expect(page.locator("#mien-summary")).to_contain_text(f"{len(leaked)} of 400 faces fit.")
+    expect(page.locator("#mien-face")).to_contain_text("Leaked: the same pixels stand in Training.")
+    choose(page, "Leaked", "any")
+    choose(page, "Suspect label", "only")
+    expect(page.locator("#mien-face")).to_contain_text("Suspect label: votes speak for ")
+
+
+def test_the_gallery_turns_pages_over_all_faces(page: Page, fer_page: str) -> None:
+    opened(page, fer_page, "Explore")
+    expect(page.locator("#mien-gallery .mien-thumb")).to_have_count(60)
+    page.get_by_role("button", name="Next page").click()
+    expect(page.locator(".mien-pager")).to_contain_text("Page 2 of 7")
+    page.get_by_role("button", name="Last page").click()
+    expect(page.locator("#mien-gallery .mien-thumb")).to_have_count(40)
+    page.locator("#mien-gallery .mien-thumb").last.click()
+    expect(page.locator("#mien-face h3")).to_have_text("Face 399 of PublicTest")
+    expect(page.locator("#mien-number input[type=number]")).to_have_value("399")
+
+
+def test_grad_cam_on_request(page: Page, pages: str) -> None:
+    opened(page, pages, "Explore")
+    expect(page.locator("#mien-face img")).to_have_count(1)
+    page.get_by_label("Show what speaks for the answer").check()
+    expect(page.locator("#mien-face img")).to_have_count(2)
+    expect(page.locator("#mien-face figcaption")).to_contain_text("Grad-CAM at ")
+
+
+def test_two_models_side_by_side(page: Page, pages: str, drawn: Faces, tiny_run: Run, fast: Predictor) -> None:
+    opened(page, pages, "Compare")
+    expect(page.locator("#mien-figures .mien-table")).to_have_count(2)
+    public = drawn.select("PublicTest")
+    both = [Session(bundle).probabilities(public.images)[Head.LABELS] for bundle in (tiny_run.bundle, fast.bundle)]
+    one, other = (rows.argmax(1) for rows in both)
+    for name, said in (("short", one), ("fast", other)):
+        line = page.locator("#mien-figures tr", has=page.get_by_role("rowheader", name=name, exact=True))
+        expect(line).to_contain_text(f"{np.mean(said == public.emotion):.2%}")
+    expect(page.locator("#mien-differ")).to_contain_text(f"{int((one != other).sum())} faces")
+    number = int(np.flatnonzero(one != other)[-1])
+    page.locator("#mien-differ .mien-thumb").last.click()
+    expect(page.locator("#mien-pair")).to_contain_text(f"Face {number} of PublicTest")
+    assert list(shares(page, "#mien-pair").values()) == pytest.approx(both[0][number].tolist(), abs=6e-4)
+
+
+def test_the_report_is_made_on_request_and_works_inside(page: Page, pages: str) -> None:
+    opened(page, pages, "Report").get_by_role("button", name="Make the report").click()
+    inside = page.frame_locator("iframe.mien-report")
+    expect(inside.locator("h1")).to_contain_text("short", timeout=3 * PATIENCE)
+    inside.locator(".cell:enabled").first.click()
+    expect(inside.locator("#cell-title")).to_contain_text("True ")
+    with page.expect_download() as got:
+        page.get_by_role("link", name="Download the report").click()
+    assert got.value.suggested_filename == "report-short-PublicTest.html"
+
+
+def test_without_data_the_tabs_say_what_is_missing(page: Page, pages: str) -> None:
+    opened(page, f"{pages}/photos/", "Explore")
+    expect(page.get_by_role("tabpanel", name="Explore").or_(page.locator(".mien-notice:visible")).first).to_be_visible()
+    expect(page.locator(".mien-notice:visible")).to_contain_text("Start the service with --data")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_in_the_systems_theme(page: Page, pages: str, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.set_viewport_size({"width": 390, "height": 844})
+    opened(page, pages, "Explore")
+    expect(page.locator("#mien-matrix .mien-cell")).to_have_count(49)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.evaluate("document.querySelector('.mien-matrix').getBoundingClientRect().right") <= 390
+    assert page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+    page.get_by_role("button", name="Light theme" if scheme == "dark" else "Dark theme").click()
+    assert page.evaluate("document.body.classList.contains('dark')") == (scheme == "light")
+
+
+def test_uploads_beside_the_page_are_refused(pages: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradio's own way would keep the file on the disk."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    answer = httpx.post(f"{pages}/gradio_api/upload", files={"files": ("a.png", b"PNG " * 100)}, timeout=30)
+    assert answer.status_code == 413
+    assert list(tmp_path.rglob("*.png")) == []
