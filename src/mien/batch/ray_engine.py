@@ -33,7 +33,7 @@ _LEAVE = 30.0
 """Seconds in which the threads of Ray Data must end before Ray is left."""
 _THREADS = ("StreamingExecutor", "iter_threaded", "ray-data")
 """How the names of Ray Data's threads begin that ask Ray for something by themselves."""
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}
+_QUIET = {"RAY_ENABLE_AUTO_CONNECT": "0"}
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
 _STORE = 256 * 1024**2
 """Bytes of the local object store: parts are small."""
@@ -108,7 +108,8 @@ def _surroundings(address: str | None) -> Iterator[None]:
     Told not to make a cluster, which on Linux it takes for granted, Ray listens at 127.0.0.1 alone. Its workers would
     give way to every other process of this machine, where those of the other engine do not.
     """
-    wanted = _QUIET | ({} if address else _ALONE)
+    usage = "RAY_USAGE_STATS_ENABLED"
+    wanted = {usage: os.environ.get(usage, "0")} | _QUIET | ({} if address else _ALONE)
     before = {name: os.environ.get(name) for name in (*wanted, "PYTHONBREAKPOINT")}  # the last is set by Ray itself
     os.environ.update(wanted)
     try:

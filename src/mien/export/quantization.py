@@ -9,6 +9,7 @@ rounded to 256 steps.
 from __future__ import annotations
 
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from mien.errors import require
 from mien.models.onnx.graph import INPUT, OUTPUTS
+from mien.models.onnx.runtime import onnxruntime
 
 SETTINGS: dict[str, Any] = {"per_channel": True, "reduce_range": True}
 SCHEME = {
@@ -40,7 +42,7 @@ def quantized(model: Any, inputs: NDArray[np.float32]) -> Any:
         inputs: float32 (N, 1, 48, 48), what calibration takes the activations' ranges from.
     """
     onnx = require("onnx", "train")
-    from onnxruntime import quantization  # which needs onnx
+    quantization = import_module(f"{onnxruntime.__name__}.quantization")  # which needs onnx
 
     source = onnx.ModelProto()
     source.CopyFrom(model)

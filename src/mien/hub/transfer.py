@@ -128,7 +128,7 @@ def push_model(upload: Upload, repo: str, *, private: bool = False, endpoint: st
         HubError: where the Hub cannot be reached or refuses.
         MissingExtraError: where huggingface_hub is not installed.
     """
-    hub = require("huggingface_hub", "hub")
+    hub = _hub()
     assert upload.bundle.path is not None
     files: dict[str, bytes | str] = {BEST: str(upload.bundle.path), CARD: upload.card.encode()}
     files |= {path.name: str(path) for path in upload.onnx}
@@ -157,7 +157,7 @@ def pull_model(
             than its card says; then nothing is written.
         MissingExtraError: where huggingface_hub is not installed.
     """
-    hub = require("huggingface_hub", "hub")
+    hub = _hub()
     folder = Path(repo.rpartition("/")[2] if out is None else out)
     with tempfile.TemporaryDirectory(prefix="mien-") as name:
         with _told(repo):
@@ -171,6 +171,11 @@ def pull_model(
             with atomic(folder / file) as temporary:
                 temporary.write_bytes(content)
     return Pulled(repo, commit, folder, bundle.card.name, bundle.card.labels, bundle.sha256)
+
+
+def _hub() -> Any:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read as the package is imported
+    return require("huggingface_hub", "hub")
 
 
 def _endpoint(named: str | None) -> str | None:

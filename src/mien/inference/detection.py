@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from mien.errors import ModelError
 from mien.inference.yunet import yunet_file
 from mien.models.load import ASSETS
+from mien.models.onnx.runtime import PerProcess, onnxruntime
 
 Box = tuple[float, float, float, float]
 """Left, top, width and height, in pixels."""
@@ -108,14 +109,8 @@ class CenterFace:
 
     def __init__(self, threshold: float = 0.35, side: int = 640, threads: int = 0) -> None:
         self.threshold, self.side = threshold, side
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Pictures of many sizes would each leave a plan of their buffers. Without plans the arena holds less than fresh
-        # memory for every picture does, 188 against 225 MB after 160 sizes, and a picture takes a fifth less time.
-        options.enable_mem_pattern = False
-        file = ASSETS / "centerface.onnx"
-        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self._session = PerProcess(partial(_open_centerface, threads))
+        self._session()
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
         """The faces in RGB uint8 (H, W, 3), the surest first, with landmarks."""
@@ -123,7 +118,7 @@ class CenterFace:
         height, width = small.shape[:2]
         blob = np.zeros((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
         blob[0, :, :height, :width] = small.transpose(2, 0, 1)
-        score, size, offset, landmarks = self._session.run(["score", "size", "offset", "landmarks"], {"image": blob})
+        score, size, offset, landmarks = self._session().run(["score", "size", "offset", "landmarks"], {"image": blob})
         rows, columns = np.nonzero(score[0, 0] > self.threshold)
         # Each cell is 4x4 pixels; the network gives y before x.
         high, wide = np.exp(size[0, :, rows, columns].T) * 4
@@ -133,6 +128,17 @@ class CenterFace:
         points = points + boxes[:, None, :2]
         scores = score[0, 0, rows, columns]
         return [_found(boxes[i] * zoom, scores[i], points[i] * zoom) for i in kept_boxes(boxes, scores, 0.3)]
+
+
+def _open_centerface(threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Pictures of many sizes would each leave a plan of their buffers. Without plans the arena holds less than fresh
+    # memory for every picture does, 188 against 225 MB after 160 sizes, and a picture takes a fifth less time.
+    options.enable_mem_pattern = False
+    file = ASSETS / "centerface.onnx"
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
 class YuNet:
@@ -153,7 +159,7 @@ class YuNet:
     def __init__(self, file: str | Path | None = None, threshold: float = 0.7, side: int = 640) -> None:
         self.file, self.threshold, self.side = yunet_file(file), threshold, side
         # OpenCV's object remembers the size of its last picture, so each thread needs one of its own.
-        self._local = threading.local()
+        self._local = PerProcess(threading.local)
         self._make()
 
     def _make(self) -> Any:
@@ -164,11 +170,12 @@ class YuNet:
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
         """The faces in RGB uint8 (H, W, 3), the surest first, with landmarks."""
-        if not hasattr(self._local, "network"):
-            self._local.network = self._make()
+        local = self._local()
+        if not hasattr(local, "network"):
+            local.network = self._make()
         small, zoom = reduce_to(image, self.side)
-        self._local.network.setInputSize((small.shape[1], small.shape[0]))
-        _, rows = self._local.network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        local.network.setInputSize((small.shape[1], small.shape[0]))
+        _, rows = local.network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         found = [] if rows is None else sorted(rows, key=lambda row: -row[14])
         good = [row for row in found if row[2] > 0 and row[3] > 0]
         return [_found(row[:4] * zoom, row[14], row[4:14].reshape(5, 2) * zoom) for row in good]

@@ -162,7 +162,6 @@ def with_page(app: FastAPI, predictors: dict[str, Predictor], data: Path | None,
     from mien.data import load_faces
     from mien.errors import require
 
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     require("gradio", "serve")
     from mien.serving.page.app import build_page, mount_page
 

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-
 from mien.errors import ModelError
 from mien.models.bundle import Bundle, Card, checked_card
 from mien.models.onnx.checksum import is_corrupt
+from mien.models.onnx.runtime import onnxruntime
 from mien.models.onnx.session import open_graph
 
 CARD_KEYS = ("labels", "network", "preprocessing", "calibration", "provenance")

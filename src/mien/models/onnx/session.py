@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from mien.errors import ModelError
 from mien.models.bundle import Bundle
 from mien.models.onnx.graph import INPUT, OUTPUTS
+from mien.models.onnx.runtime import PerProcess, onnxruntime
 from mien.models.preprocessing import prepare
 from mien.models.spec import Head
 
@@ -22,7 +23,7 @@ PIECE = 16
 
 
 class Session:
-    """A bundle ready to run on the CPU; safe to use from several threads.
+    """A bundle ready to run on the CPU; safe to use from several threads, to pickle, to copy and to fork.
 
     Threads share out the faces of a call, not the work on one face: so none waits for another at each layer's end.
     They are started on the first call that needs them, and kept: to start them for each took a tenth of the rate of
@@ -39,20 +40,15 @@ class Session:
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         self.bundle = bundle
         self.threads = threads or os.cpu_count() or 1
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(w)) for w in bundle.weights.values()]
-        options.add_external_initializers(list(bundle.weights), values)
-        self._session = open_graph(bundle.graph, options, bundle.path)
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self._session = PerProcess(partial(_open, bundle))
+        self._pool = PerProcess(partial(ThreadPoolExecutor, self.threads, "mien-session"))
         self._check()
 
     def _check(self) -> None:
         """That the graph takes and gives what the card says: a file may have been changed by other tools."""
         card = self.bundle.card
-        takes = [(one.name, one.type, one.shape[1:]) for one in self._session.get_inputs()]
-        gives = {one.name: one.shape[1:] for one in self._session.get_outputs()}
+        takes = [(one.name, one.type, one.shape[1:]) for one in self._session().get_inputs()]
+        gives = {one.name: one.shape[1:] for one in self._session().get_outputs()}
         fits = all(gives.get(OUTPUTS[head]) == [len(card.labels)] for head in card.heads)
         if takes != [(INPUT, "tensor(float)", [1, card.preprocessing.side, card.preprocessing.side])] or not fits:
             raise ModelError("its graph takes or gives other arrays than its card says", self.bundle.path)
@@ -62,20 +58,14 @@ class Session:
         step = max(1, min(batch, -(-len(images) // self.threads)))
         pieces = [images[start : start + step] for start in range(0, len(images), step)]
         several = min(self.threads, len(pieces)) > 1
-        parts = list((self._threads().map if several else map)(self._run, pieces))
+        parts = list((self._pool().map if several else map)(self._run, pieces))
         empty = [np.empty((0, len(self.bundle.card.labels)), np.float32)]
         heads = enumerate(self.bundle.card.heads)
         return {head: np.concatenate([part[place] for part in parts] or empty) for place, head in heads}
 
-    def _threads(self) -> ThreadPoolExecutor:
-        """The threads of this process: a fork takes the object with it and not the threads."""
-        if self._pool is None or self._pool[0] != os.getpid():
-            self._pool = os.getpid(), ThreadPoolExecutor(self.threads, "mien-session")
-        return self._pool[1]
-
     def _run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         names = [OUTPUTS[head] for head in self.bundle.card.heads]
-        return self._session.run(names, {INPUT: prepare(images, self.bundle.card.preprocessing)})  # type: ignore[no-any-return]
+        return self._session().run(names, {INPUT: prepare(images, self.bundle.card.preprocessing)})  # type: ignore[no-any-return]
 
     def probabilities(self, images: NDArray[np.uint8], batch: int = PIECE) -> dict[Head, NDArray[np.float64]]:
         """Each head's calibrated probabilities, float64 (N, classes), of gray faces, uint8 (N, 48, 48).
@@ -84,6 +74,15 @@ class Session:
         """
         calibration = self.bundle.card.calibration
         return {head: softmax(rows / calibration.of(head)) for head, rows in self.logits(images, batch).items()}
+
+
+def _open(bundle: Bundle) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(w)) for w in bundle.weights.values()]
+    options.add_external_initializers(list(bundle.weights), values)
+    return open_graph(bundle.graph, options, bundle.path)
 
 
 def open_graph(graph: bytes, options: onnxruntime.SessionOptions, path: Path | None) -> onnxruntime.InferenceSession:

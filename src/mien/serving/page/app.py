@@ -5,6 +5,7 @@ Nothing is asked of another host: fonts are the system's, scripts and styles com
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 
 import gradio as gr
@@ -40,8 +41,9 @@ def build_page(models: Mapping[str, Predictor], data: Faces | None = None) -> gr
     """
     if not models:
         raise ModelError("the page needs a model", mend="Name one with --model.")
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     page: gr.Blocks
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=False) as page:
+    with gr.Blocks(title=TITLE, fill_width=False) as page:
         gr.HTML(asset("head.html"), js_on_load=asset("head.js"), padding=False)
         with gr.Tabs():
             with gr.Tab("Predict", id="predict"):
