@@ -125,7 +125,7 @@ def test_a_video_that_was_cut_gives_what_it_has_and_says_so(mien: Mien, cut: Pat
     ("arguments", "what"),
     [
         (["gone.mp4"], "no such file"),
-        (["text.mp4", "--csv", "text.mp4"], "the video that is read"),
+        (["text.mp4", "--csv", "text.mp4"], "replace the input"),
         (["walk", "--annotate", "out.avi"], "Name a file that ends in .mp4"),
         (["walk", "--plot", "out.gif"], "as PNG or SVG"),
         (["walk", "--csv", "text.mp4/out.csv"], "cannot be written"),

@@ -199,8 +199,8 @@ def test_a_copy_ends_before_the_disk_is_full_and_plays(
 @pytest.mark.parametrize(
     ("outputs", "what"),
     [
-        (Outputs(csv=Path("clip.avi")), "the video that is read"),
-        (Outputs(csv=Path("a.csv"), parquet=Path("./a.csv")), "written twice"),
+        (Outputs(csv=Path("clip.avi")), "replace the input"),
+        (Outputs(csv=Path("a.csv"), parquet=Path("./a.csv")), "two outputs"),
         (Outputs(annotate=Path("a.avi")), "as MP4"),
         (Outputs(plot=Path("a.jpeg")), "as PNG or SVG"),
     ],
@@ -209,6 +209,7 @@ def test_files_that_cannot_be_are_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outputs: Outputs, what: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("clip.avi").touch()
     with pytest.raises(DataError, match=what):
         outputs.check("clip.avi")
 

@@ -6,12 +6,45 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mien.errors import DataError
+
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
 """What a file system without locks answers."""
+
+
+def protect(outputs: Iterable[str | Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Refuse outputs that would replace an input or one another; to be called before anything is read or written.
+
+    Args:
+        outputs: files and folders to be written; None is passed over.
+        inputs: files and folders to be read, addresses among them; looked at only where an output exists already.
+
+    Raises:
+        DataError: where an output is an input or another output: the same path, a symbolic or hard link to it, or
+            the same file by another name.
+    """
+    targets: dict[object, str | Path] = {}
+    for out in outputs:
+        if out is not None and targets.setdefault(_identity(out), out) is not out:
+            raise DataError("two outputs would go to this file", out, "Name another place for one of them.")
+    if any(isinstance(key, tuple) for key in targets):
+        for one in inputs:
+            if one is not None and (target := targets.get(_identity(one))) is not None:
+                raise DataError(f"it would replace the input {one}", target, "Name another place to write to.")
+
+
+def _identity(path: str | Path) -> object:
+    """Device and number of what exists, links followed; of what does not exist, the path."""
+    name = os.path.expanduser(path)  # noqa: PTH111 - of an address, Path would drop a slash
+    try:
+        found = os.stat(name)  # noqa: PTH116
+    except OSError:
+        return os.path.realpath(name)
+    return found.st_dev, found.st_ino
 
 
 @contextmanager
@@ -83,6 +116,11 @@ def _named_after(path: Path, temporary: Path | None = None) -> Iterator[None]:
         raise
 
 
+def part_of(path: Path) -> Path:
+    """The file that :func:`growing` gives for ``path``."""
+    return path.with_name(f"{path.stem}.part{path.suffix}")
+
+
 @contextmanager
 def growing(path: str | Path) -> Iterator[Path]:
     """A path beside ``path`` for a file that is of use before it is whole, such as ``out.part.csv`` for ``out.csv``.
@@ -92,7 +130,7 @@ def growing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    part = part_of(path)
     part.unlink(missing_ok=True)
     try:
         yield part

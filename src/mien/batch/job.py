@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Literal
 
+from mien._utils.files import protect
 from mien.batch.chunks import Part
 from mien.batch.inputs import Collection, open_collection
 from mien.batch.local_engine import score_here
@@ -25,7 +26,7 @@ from mien.batch.table import Scored
 from mien.errors import DataError, ParallelError, require
 from mien.inference.detection import find_detector
 from mien.inference.yunet import yunet_file
-from mien.models.load import DEFAULT, load_bundle
+from mien.models.load import DEFAULT, find_bundle, load_bundle
 
 Engine = Literal["auto", "ray", "local"]
 CROPS, FOUND = 2048, 256
@@ -146,6 +147,7 @@ def score(
     require("pyarrow", "score")
     options, path, stop = options or Options(), Path(out), stop or Event()
     _check_places(source, out)
+    protect([path], [source, find_bundle(options.model)])
     engine = options.chosen_engine()
     collection = open_collection(source)
     job = job_of(options, collection)

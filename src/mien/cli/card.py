@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.console import console, print_json
-from mien.cli.data import load
+from mien.cli.data import keep_inputs, load
 from mien.cli.evaluate import ModelArgument
 from mien.cli.train import AsJson, Data
 
@@ -38,6 +38,7 @@ def card(
     from mien.hub.card import model_card
     from mien.models.load import load_bundle
 
+    keep_inputs([out], data, [model], [groups, about_data])
     bundle = load_bundle(model)
     text = model_card(bundle, _judged(bundle, data, groups), _notes(license_id, about_data))
     with atomic(out) as temporary:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -179,10 +180,26 @@ def split(
     console.print(f"wrote {len(faces):,} faces to {path}: {sizes}", markup=False)
 
 
+def keep_inputs(
+    outputs: Iterable[Path | None],
+    data: Path | None = None,
+    models: Iterable[str | Path] = (),
+    files: Iterable[str | Path | None] = (),
+) -> None:
+    """Refuse outputs that would replace a data set, a model or another file that the command reads."""
+    from mien._utils.files import protect
+    from mien.data.load import source_files
+    from mien.models.load import find_bundle
+
+    protect(outputs, chain(source_files(data), map(find_bundle, models), files))
+
+
 def _data_and_out(paths: list[Path]) -> tuple[Path | None, Path]:
     if len(paths) > 2:
         raise DataError(f"at most a data set and a place to write are wanted, not {len(paths)} paths")
-    return (paths[0] if len(paths) == 2 else None), paths[-1]
+    data, out = (paths[0] if len(paths) == 2 else None), paths[-1]
+    keep_inputs([out], data)
+    return data, out
 
 
 @app.command()
@@ -203,8 +220,9 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Look for what is wrong: copies, leaks, contradictions, blanks, suspect labels, wrong sizes, bad rows."""
-    from mien.evaluation.data_check import run_check
+    from mien.evaluation.data_check import check_outputs, run_check
 
+    keep_inputs(check_outputs(out, clean), source, [model] if model else [])
     figures = run_check(load(source, skip_bad=True), model=model, out=out, clean=clean, drop=drop or [])[1]
     if as_json:
         print_json(figures)
@@ -237,6 +255,7 @@ def ferplus(
     """Join Microsoft's FER+ votes to FER2013, count them after the official filtering, judge a model on them."""
     from mien.evaluation.ferplus import run_ferplus
 
+    keep_inputs([out, targets], source, [model] if model else [], [votes])
     figures = run_ferplus(load(source), votes=votes, out=out, targets=targets, model=model)
     if as_json:
         print_json(figures)

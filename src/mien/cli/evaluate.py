@@ -9,7 +9,7 @@ import typer
 from rich.cells import cell_len, set_cell_size
 
 from mien.cli.console import console, print_json, print_table, stderr
-from mien.cli.data import load
+from mien.cli.data import keep_inputs, load
 from mien.cli.train import AsJson, Data, print_agreement
 
 if TYPE_CHECKING:
@@ -38,8 +38,11 @@ def evaluate(
 
     require("sklearn", "train")
     from mien.evaluation import evaluate as evaluate_split
+    from mien.evaluation.evaluator import evaluation_files
     from mien.models.load import load_bundle
 
+    if out is not None:
+        keep_inputs([out, *evaluation_files(out, split).values()], data, [model], [groups])
     bundle = load_bundle(model)
     result = evaluate_split(bundle, load(data), split, groups)
     for path in result.write(out) if out else []:
@@ -120,6 +123,7 @@ def show(
     from mien.evaluation import plots
     from mien.inference import Predictor
 
+    keep_inputs([out], data, [model])
     predictor = Predictor(model, detector="none")
     faces = load(data).select(split)
     if index >= len(faces):

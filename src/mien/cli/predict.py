@@ -71,12 +71,17 @@ def predict(
     Pictures that cannot be read are told apart and do not stop the others; the exit code is then 1.
     """
     quiet_libraries()  # before they are imported
+    from mien._utils.files import part_of, protect
     from mien.errors import DataError
     from mien.inference import Predictor
     from mien.inference.inputs import find_images
     from mien.inference.writers import csv_writer, parquet_writer
+    from mien.models.load import find_bundle
 
     paths = find_images(images, allow_urls)
+    copies = _copy_names(paths, annotate) if annotate else []
+    tables = [path for path in (csv, parquet) if path is not None]
+    protect([*tables, *map(part_of, tables), *copies], [*paths, find_bundle(model)])
     predictor = Predictor(model, threads, detector, min_confidence, batch, max_pixels)
     tally = Tally()
     writers: list[Sink] = [tally.add]
@@ -85,7 +90,7 @@ def predict(
             writers += [stack.enter_context(csv_writer(csv, predictor.labels))] if csv else []
             writers += [stack.enter_context(parquet_writer(parquet, predictor.labels))] if parquet else []
             writers += [_print_line] if as_json else []
-            writers += [_annotator(annotate, max_pixels)] if annotate else []
+            writers += [_annotator(copies, max_pixels)] if annotate else []
             stopped = _run(predictor, paths, writers)
     except BrokenPipeError:
         raise
@@ -143,23 +148,31 @@ def _print_line(one: Prediction) -> None:
     sys.stdout.write(json.dumps(one.to_dict()) + "\n")
 
 
-def _annotator(folder: Path, max_pixels: int) -> Sink:
-    """Writes the annotated copy of each picture; a name that another picture's copy has gets the next free number."""
-    from mien.errors import ImageError
+def _copy_names(paths: list[str], folder: Path) -> list[Path]:
+    """The file of each image's annotated copy; a name that another image's copy has gets the next free number."""
     from mien.inference.inputs import is_url
+
+    taken: dict[Path, None] = {}
+    for one in paths:
+        name = Path(one.partition("?")[0] if is_url(one) else one)
+        suffix = ".png" if name.suffix.lower() in (".png", ".gif", ".bmp") else ".jpg"
+        stem = name.stem or "image"
+        names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        taken[next(path for name in names if (path := folder / f"{name}{suffix}") not in taken)] = None
+    return list(taken)
+
+
+def _annotator(copies: list[Path], max_pixels: int) -> Sink:
+    """Writes the annotated copy of each image, which come in the order of their copies."""
+    from mien.errors import ImageError
     from mien.inference.writers import annotate
 
-    taken: set[Path] = set()
+    names = iter(copies)
 
     def write(one: Prediction) -> None:
+        out = next(names)
         if one.error is not None:
             return
-        name = Path(one.path.partition("?")[0] if is_url(one.path) else one.path)
-        suffix = ".png" if name.suffix.lower() in (".png", ".gif", ".bmp") else ".jpg"
-        stem = name.stem or "picture"
-        names = chain([stem], (f"{stem}-{number}" for number in count(2)))
-        out = next(path for name in names if (path := folder / f"{name}{suffix}") not in taken)
-        taken.add(out)
         try:
             annotate(_source(one.path), one, out, max_pixels)
         except ImageError as error:  # it was there a moment ago

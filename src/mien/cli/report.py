@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mien.cli.console import console, print_json, print_table, stderr
-from mien.cli.data import load
+from mien.cli.data import keep_inputs, load
 from mien.cli.evaluate import WHICH
 from mien.cli.train import AsJson, Data
 
@@ -32,6 +32,7 @@ def report(
         require(module, "train")
     from mien.evaluation.report.page import make_report
 
+    keep_inputs([out], data, [model, *(compare or [])])
     found = make_report(model, load(data), split, compare or [])
     path = found.write(out)
     for note in found.notes:

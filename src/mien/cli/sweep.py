@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mien.cli.console import console, print_json, print_table, stderr
-from mien.cli.data import load
+from mien.cli.data import keep_inputs, load
 from mien.cli.train import AsJson, Changes, Data
 
 SHOWN = 20
@@ -46,6 +46,7 @@ def sweep(
     require("optuna", "sweep")
     from mien.tuning import sweep as search
 
+    keep_inputs([out], data)
     found = search(
         recipe, space, load(data), out, trials=trials, seed=seed, jobs=jobs, changes=changes or [], fold=fold,
         prune=prune, resume=resume, weights=weights, device=device, on_trial=_trial_line,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.console import console, print_json, print_table, stderr
-from mien.cli.data import load
+from mien.cli.data import keep_inputs, load
 
 if TYPE_CHECKING:
     from mien.data.faces import Faces
@@ -71,9 +71,12 @@ def train(
     from mien.training import train as train_only
     from mien.training.ddp import World
     from mien.training.launch import Hosts, launch
+    from mien.training.run_folder import run_outputs
 
     sets = [*(changes or []), *([] if start is None else [f"start={start_name(start)}"])]
     settings = load_recipe(recipe, sets)
+    if not resume:
+        keep_inputs(run_outputs(out), data)
     hosts, world = Hosts(devices, nodes, node_rank, master), World.here()
     if hosts.many and world.size == 1:
         raise typer.Exit(launch(["-m", "mien", *sys.argv[1:]], hosts))
@@ -159,8 +162,10 @@ def summary(
     from mien.errors import require
 
     require("torch", "train")
+    from mien._utils.files import protect
     from mien.training.summary import summarize_network
 
+    protect([plot], [model])
     found = summarize_network(model)
     if plot:
         from mien.evaluation import plots
@@ -198,6 +203,7 @@ def demo(
     require("lightning", "train")
     from mien.cli.demo import run_demo
 
+    keep_inputs([out], data)
     faces = load(data) if data else None
     outcome, face = run_demo(faces, out, on_epoch=epoch_line, say=lambda line: stderr.print(line, markup=False))
     if as_json:

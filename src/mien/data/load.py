@@ -135,6 +135,21 @@ def find_source(source: str | Path | None) -> Path:
     return path
 
 
+def source_files(source: str | Path | None) -> Iterator[Path]:
+    """What reading a data set reads: its path and each of its files; nothing where no data set is named.
+
+    Raises:
+        DataError: as :func:`load_faces`.
+    """
+    if source is not None or os.environ.get("MIEN_DATA"):
+        with _readable(source):
+            path = find_source(source)
+            yield path
+            plan = _recognise(path)
+            yield plan.root
+            yield from plan.files
+
+
 def _read(plan: _Plan, name: str, skip_bad: bool, progress: Progress | None) -> Faces:
     builder = Builder(plan.root, skip_bad, progress)
     plan.read(builder)

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien._utils.files import atomic
+from mien._utils.files import atomic, protect
 from mien.data.faces import USAGES, Faces, Usage
 from mien.data.ferplus import conflicts_with_votes
 from mien.data.quality.checks import Copies, Kind, Quality, check_faces, find_copies
-from mien.data.quality.clean import layout_of, parse_drops, write_clean, write_findings
+from mien.data.quality.clean import layout_of, log_of, parse_drops, write_clean, write_findings
 from mien.data.quality.label_noise import Suspect, by_model
 from mien.emotions import LABELS
 from mien.errors import DataError, require
 from mien.models.bundle import Bundle
-from mien.models.load import load_bundle
+from mien.models.load import find_bundle, load_bundle
 from mien.models.onnx.session import Session
 from mien.models.spec import Head
 
@@ -55,6 +55,7 @@ def run_check(
             not fit the set is a note in the figures, and the rest is checked.
     """
     start = time.perf_counter()
+    protect(check_outputs(out, clean), [model and find_bundle(model)])
     bundle = None if model is None else load_bundle(model)
     if drop and clean is None:
         raise DataError("kinds to leave out were named, but no place to write the rest", "--drop", "Add --clean OUT.")
@@ -114,6 +115,13 @@ def _against_votes(faces: Faces, found: Sequence[Suspect]) -> dict[str, int]:
     return {"contradicted_by_votes": int(conflicts_with_votes(faces)[[one.face for one in found]].sum())}
 
 
+def check_outputs(out: str | Path | None, clean: str | Path | None) -> list[Path]:
+    """The files and folders that :func:`run_check` may write."""
+    names = ("", "check.json", "findings.csv", *(f"{kind}.png" for kind in Kind))
+    files = [] if out is None else [Path(out) / name for name in names]
+    return files if clean is None else [*files, Path(clean), log_of(Path(clean))]
+
+
 def write_check(quality: Quality, figures: dict[str, Any], out: Path) -> list[Path]:
     """Write ``check.json``, ``findings.csv`` and ``<kind>.png`` for each kind with faces to show; returns the files."""
     from mien.evaluation import plots
@@ -123,7 +131,7 @@ def write_check(quality: Quality, figures: dict[str, Any], out: Path) -> list[Pa
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"it cannot be written ({error.strerror or error})", out, "Choose another place.") from error
-    files = [out / "check.json", out / "findings.csv"]
+    files = check_outputs(out, None)[1:3]
     with atomic(files[0]) as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     write_findings(quality, files[1])

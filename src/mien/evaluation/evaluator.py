@@ -81,15 +81,11 @@ class Evaluation:
         Returns:
             The files: ``metrics``, ``predictions``, ``confusion``, ``classes`` and ``labels``.
         """
-        out, name = Path(out), self.faces.labels
+        files, name = evaluation_files(out, self.split), self.faces.labels
         title = title or f"{self.bundle.card.name} on {self.data['name']}, {self.split}"
-        files = {
-            stem: out / f"{self.split}-{stem}" for stem in ("metrics", "predictions", "confusion", "classes", "labels")
-        }
-        metrics, table = files["metrics"].with_suffix(".json"), files["predictions"].with_suffix(".csv")
-        with atomic(metrics) as temporary:
+        with atomic(files["metrics"]) as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
-        predictions_csv(table, self.faces, self.probabilities)
+        predictions_csv(files["predictions"], self.faces, self.probabilities)
         true = self.faces.label_counts()
         said = dict(zip(name, np.bincount(self.predicted, minlength=len(name)).tolist(), strict=True))
         pictures = {
@@ -98,8 +94,14 @@ class Evaluation:
             "labels": plots.label_distributions(true, said, ("True labels", "Predicted labels"), title),
         }
         for stem, figure in pictures.items():
-            plots.save(figure, files[stem].with_suffix(".png"))
-        return [metrics, table, *(files[stem].with_suffix(".png") for stem in pictures)]
+            plots.save(figure, files[stem])
+        return list(files.values())
+
+
+def evaluation_files(out: str | Path, split: str) -> dict[str, Path]:
+    """The files that :meth:`Evaluation.write` writes into the folder ``out``, by what they hold."""
+    kinds = {"metrics": "json", "predictions": "csv", "confusion": "png", "classes": "png", "labels": "png"}
+    return {stem: Path(out) / f"{split}-{stem}.{suffix}" for stem, suffix in kinds.items()}
 
 
 def evaluate(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien._utils.files import protect
 from mien.data.faces import UNLABELLED, Faces, Usage
 from mien.data.ferplus import (
     DROPPED,
@@ -25,7 +26,7 @@ from mien.emotions import FERPLUS_OF_EMOTION, LABELS
 from mien.errors import DataError
 from mien.evaluation.metrics import TINY, confusion, per_class
 from mien.models.bundle import Bundle
-from mien.models.load import load_bundle
+from mien.models.load import find_bundle, load_bundle
 from mien.models.onnx.session import Session
 
 CONTEMPT = SEEN.index("contempt")
@@ -120,6 +121,7 @@ def run_ferplus(
     """
     if out is not None and Path(out).suffix.lower() != ".parquet":
         raise DataError("votes are kept in parquet only", out, "Name a .parquet; --targets writes a CSV of targets.")
+    protect([out, targets], [votes, model and find_bundle(model)])
     bundle = None if model is None else load_bundle(model)
     joined = None
     if votes is not None:

@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien._utils.environment import environment
-from mien._utils.files import atomic
+from mien._utils.files import atomic, protect
 from mien.data.faces import Faces, Usage
-from mien.data.load import load_faces
+from mien.data.load import load_faces, source_files
 from mien.data.synthetic import draw_faces
 from mien.errors import ExportError, require
 from mien.export.onnx_file import annotate, onnx_model, serialized
 from mien.export.quantization import SCHEME, quantized
 from mien.models.bundle import Bundle
-from mien.models.load import load_bundle
+from mien.models.load import find_bundle, load_bundle
 from mien.models.onnx.graph import OPSET
 from mien.models.onnx.session import Session
 from mien.models.preprocessing import prepare
@@ -116,6 +116,8 @@ def export_model(
         MienError: where the model or the data cannot be read, or the model is itself an export.
     """
     path, target = Path(out), _target(to, Path(out))
+    protect([path], [model.path if isinstance(model, Bundle) else find_bundle(model)])
+    protect([path], [] if data is None or isinstance(data, Faces) else source_files(data))
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
     bundle.state()
     faces = data if isinstance(data, Faces) or data is None else load_faces(data)

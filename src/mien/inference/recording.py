@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien._utils.files import growing
+from mien._utils.files import growing, part_of, protect
 from mien.errors import DataError
 from mien.inference.predictor import Predictor
 from mien.inference.results import FACE_COLUMNS, face_cells
@@ -63,12 +63,8 @@ class Outputs:
             DataError: where a file has the wrong suffix, stands twice, or is the video itself.
             MissingExtraError: where the plot needs matplotlib, and it is not installed.
         """
-        whole = [path.resolve() for path in self.paths()]
-        for path in whole:
-            if path == Path(source).resolve():
-                raise DataError("this is the video that is read", path, "Write to another file.")
-            if whole.count(path) > 1:
-                raise DataError("this file is to be written twice", path, "Name two.")
+        grown = [part_of(path) for path in (self.csv, self.parquet, self.annotate) if path is not None]
+        protect([*self.paths(), *grown], [source])
         if self.annotate is not None and self.annotate.suffix.lower() != ".mp4":
             raise DataError("annotated videos are written as MP4", self.annotate, "Name a file that ends in .mp4.")
         if self.plot is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from mien._utils.files import atomic
+from mien._utils.files import atomic, protect
 from mien.emotions import class_color
 from mien.errors import require
 from mien.inference.images import MAX_PIXELS, LoadedImage, Source, read_image
@@ -98,7 +98,9 @@ def annotate(source: Source, prediction: Prediction, out: Path, max_pixels: int 
 
     Raises:
         ImageError: where the picture can no longer be read.
+        DataError: where ``out`` is the picture itself.
     """
+    protect([out], [source if isinstance(source, str | Path) else None])
     image = framed(read_image(source, max_pixels=max_pixels), prediction)
     with atomic(out) as temporary:
         image.save(temporary, quality=92) if out.suffix == ".jpg" else image.save(temporary)

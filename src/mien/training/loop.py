@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -20,15 +21,15 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mien._utils.environment import environment
-from mien._utils.files import atomic
+from mien._utils.files import atomic, protect
 from mien.data.faces import Faces
-from mien.data.load import load_faces
+from mien.data.load import load_faces, source_files
 from mien.data.shards.reader import Shards, ShardSplit
 from mien.errors import DivergedError, RecipeError, WeightsError
 from mien.models.bundle import BEST, Bundle, Card, save_bundle
 from mien.models.calibration import calibrated
 from mien.models.imagenet import find_weights, load_imagenet
-from mien.models.load import load_bundle
+from mien.models.load import find_bundle, load_bundle
 from mien.models.networks.build import Network, build, set_trainable
 from mien.models.networks.mobilenet import Pooling
 from mien.models.onnx.graph import build_graph
@@ -50,8 +51,8 @@ from mien.training.initialization import adapt_recipe, initialize_from, load_bac
 from mien.training.memory import reuse_freed_memory
 from mien.training.module import Classifier, Loss, weights_of_counts
 from mien.training.progress import Bar, quiet_lightning
-from mien.training.recipe import Phase, Recipe, load_recipe
-from mien.training.run_folder import alone, read_identity
+from mien.training.recipe import Phase, Recipe, load_recipe, recipe_file
+from mien.training.run_folder import alone, read_identity, run_outputs
 from mien.training.weight_average import RunningAverage
 
 
@@ -131,7 +132,11 @@ def train(
             trains into the folder.
         OSError: where the folder cannot be written.
     """
+    resume, source = options.get("resume", False), None if isinstance(data, Faces | Shards) else data
+    named = None if resume or isinstance(recipe, Recipe) else recipe_file(recipe)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    read = [named, options.get("weights"), recipe.start and find_bundle(recipe.start)]
+    protect(run_outputs(out), chain(read, [] if source is None else source_files(source)))
     faces = data if isinstance(data, Faces | Shards) else load_faces(data)
     start = starting_model(recipe)
     recipe = adapt_recipe(recipe, faces.labels, start)
@@ -140,7 +145,7 @@ def train(
     training, validation = training_of(faces, recipe), split_of(faces, recipe.data.validation, recipe)
     run.started = initialize_from(start)
     with alone(run.out, run.checkpoints) if run.world.first else nullcontext():
-        _open(run, faces, options.get("resume", False))
+        _open(run, faces, resume)
         network = _first_network(run, options.get("weights"))
         if start is not None:
             load_backbone(network, start, faces.labels)

@@ -181,9 +181,14 @@ def load_recipe(recipe: str | Path, changes: Iterable[str] = ()) -> Recipe:
     return _validate(settings, str(recipe))
 
 
+def recipe_file(recipe: str | Path) -> Path | None:
+    """The file that ``recipe`` names; None where it is a shipped recipe's name."""
+    return Path(recipe) if Path(recipe).suffix in (".yaml", ".yml") else None
+
+
 def _read(recipe: str | Path) -> str:
-    path = Path(recipe)
-    if path.suffix in (".yaml", ".yml"):
+    path = recipe_file(recipe)
+    if path is not None:
         if not path.is_file():
             raise RecipeError("no such file", path, f"Shipped recipes: {', '.join(shipped_recipes())}.")
         return path.read_text(encoding="utf-8")

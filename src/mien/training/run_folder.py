@@ -16,6 +16,11 @@ LOCK = "lock"
 """The file beside the checkpoints that the process which trains locks; empty."""
 
 
+def run_outputs(out: str | Path) -> list[Path]:
+    """A run's folder, and the files in it that could be an input of the run, too."""
+    return [Path(out), *(Path(out) / name for name in (BEST, "recipe.yaml"))]
+
+
 @contextmanager
 def alone(out: Path, checkpoints: Path) -> Iterator[None]:
     """Keep others out of a run's folder within the block, and take out what killed runs left half-written.

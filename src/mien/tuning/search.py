@@ -8,18 +8,20 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
 from mien._utils.environment import environment
-from mien._utils.files import atomic, locked
+from mien._utils.files import atomic, locked, protect
 from mien.data.faces import USAGES, Faces, Usage
 from mien.data.folds import fold as hold_out
-from mien.data.load import load_faces
+from mien.data.load import load_faces, source_files
 from mien.errors import DataError, RecipeError
 from mien.training import Recipe, load_recipe
+from mien.training.recipe import recipe_file
 from mien.tuning.space import Space, changes_for, check_space, load_space
 from mien.tuning.study import FILE, Task, TrialStore, kept
 from mien.tuning.trial import Outcome, Setup, run_trial
@@ -73,6 +75,9 @@ def sweep(
         MienError: for data or weights that do not fit.
     """
     out, changes = Path(out).absolute(), list(options.get("changes", ()))
+    files = [] if isinstance(data, Faces) else source_files(data)
+    places = [out, out / "best.yaml", out / "sweep.json"]
+    protect(places, chain([recipe_file(recipe), space, options.get("weights")], files))
     settings, ranges = load_recipe(recipe, changes), load_space(space)
     check_space(ranges, recipe, changes)
     faces, roles = _part(data if isinstance(data, Faces) else load_faces(data), settings, options.get("fold"))

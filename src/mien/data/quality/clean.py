@@ -139,11 +139,16 @@ def write_clean(quality: Quality, drops: Sequence[Drop], out: str | Path) -> tup
     if len(why) == len(faces):
         raise DataError(f"all {len(faces):,} faces would go", faces.name, "Leave fewer kinds out.")
     kept = faces.take(np.setdiff1d(np.arange(len(faces)), list(why)))
-    log = out.with_name(f"{out.stem if out.suffix else out.name}-dropped.csv")
+    log = log_of(out)
     with atomic(log) as temporary:
         _write_log(temporary, faces, why)
         convert_faces(kept, out, layout)
     return kept, log
+
+
+def log_of(out: Path) -> Path:
+    """The log that :func:`write_clean` writes beside ``out``."""
+    return out.with_name(f"{out.stem if out.suffix else out.name}-dropped.csv")
 
 
 def _write_log(path: Path, faces: Faces, why: Mapping[int, Sequence[str]]) -> None:

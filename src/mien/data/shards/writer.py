@@ -12,10 +12,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mien._utils.files import atomic
+from mien._utils.files import atomic, protect
 from mien.data.builder import TRAINING, Progress
 from mien.data.faces import UNLABELLED, USAGES, Faces, Usage, join
-from mien.data.load import stream_faces
+from mien.data.load import source_files, stream_faces
 from mien.data.readers.images import PGM
 from mien.data.shards.reader import INDEX, PIXELS, VOTES, Index, Part, ShardFile, Shards, ShardSplit, block_digest
 from mien.data.writers import new_folder, parquet_schema
@@ -64,6 +64,8 @@ def write_shards(
         raise DataError(f"shards of {rows} faces in blocks of {block}", mend="Give at least 1 of each.")
     path = Path(out).expanduser()
     skipped: tuple[str, ...] = ()
+    if source is None or isinstance(source, str | Path):
+        protect([path], source_files(source))
     with _writable(path), new_folder(path) as folder:
         with _Writer(folder, path, block, -(-rows // block)) as writer:
             if source is None or isinstance(source, str | Path):

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from mien import __version__
-from mien._utils.files import atomic
+from mien._utils.files import atomic, protect
 from mien.data.faces import Faces
 from mien.data.load import load_faces
 from mien.errors import ModelError, RecipeError
@@ -96,6 +96,7 @@ class Report:
 
     def write(self, out: str | Path) -> Path:
         """Write the page; equal models and data give equal bytes."""
+        protect([out], [self.model.bundle.path])
         page = _environment().get_template("report.html").render(self.context())
         with atomic(out) as temporary:
             temporary.write_text(page, encoding="utf-8")
