@@ -20,8 +20,8 @@ from scenes import SCENES, hit, load, pasted
 from mien._utils.environment import environment
 from mien._utils.files import atomic
 from mien.data import load_faces
+from mien.data.crops import crop_face
 from mien.inference.detection import CenterFace, Framing, YuNet
-from mien.inference.images import crop_face
 from mien.models.load import load_bundle
 from mien.models.onnx.session import Session
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from mien._utils.environment import environment
 from mien._utils.files import atomic
+from mien.data.decoding import read_image
 from mien.errors import ImageError
-from mien.inference.images import read_image
 
 COMMAND = "python benchmarks/fuzz_images.py --json results/fuzz_images.json"
 FORMS = (

@@ -22,10 +22,10 @@ from playwright.sync_api import Browser, sync_playwright
 from screenshots import PATIENCE, served
 
 from mien._utils.files import atomic
+from mien.data.decoding import read_image
 from mien.data.synthetic import draw_faces
 from mien.evaluation.report.page import make_report
 from mien.inference import Predictor
-from mien.inference.images import read_image
 from mien.inference.writers import framed
 from mien.serving.page.app import build_page, mount_page
 from mien.training import load_recipe, train

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mien.inference.images import read_image
+from mien.data.decoding import read_image
 
 NEGATIVES = (
     "coffee.png", "chelsea.png", "rocket.jpg", "motorcycle_left.png", "page.png", "text.png", "coins.png", "moon.png",

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.data import Faces
+from mien.data.crops import crop_face
+from mien.data.decoding import read_image
 from mien.export.exporter import export_model
-from mien.inference.images import crop_face, read_image
 from mien.models.bundle import Calibration
 from mien.models.load import ASSETS, load_bundle
 from mien.models.onnx.session import Session

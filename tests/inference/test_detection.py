@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mien.data.decoding import read_image
 from mien.errors import ModelError
 from mien.inference import yunet as fetch
 from mien.inference.detection import (
@@ -23,7 +24,6 @@ from mien.inference.detection import (
     kept_boxes,
     reduce_to,
 )
-from mien.inference.images import read_image
 
 TRUTH = (183, 120, 170, 212)
 """Grace Hopper's face: left, top, width and height."""

@@ -11,8 +11,8 @@ from threading import Event
 import httpx
 import pytest
 
+from mien.data.decoding import Source
 from mien.inference import Prediction, Predictor
-from mien.inference.images import Source
 from mien.inference.predictor import DetectedFaces
 from mien.serving.api.app import create_app
 from mien.serving.api.batching import Engine

@@ -14,8 +14,8 @@ from typing import Literal
 from mien.batch.chunks import Part, Shard, cut_names, cut_shards
 from mien.batch.parquet_input import NAMES, image_column, name_column, read_names, shard
 from mien.batch.storage import absolute, filesystem, is_folder, is_url, joined, opened, parent, walk
+from mien.data.decoding import IMAGE_SUFFIXES
 from mien.errors import DataError
-from mien.inference.images import SUFFIXES
 
 Kind = Literal["folder", "shards", "list"]
 PARQUET, TABLES, LISTS = (".parquet", ".pq"), {".csv": ",", ".tsv": "\t"}, (".txt", ".lst", ".list")
@@ -47,11 +47,11 @@ class Collection:
 
     def _names(self) -> Iterator[str | None]:
         if self.kind == "folder":
-            return _only(self.name, SUFFIXES, PARQUET)
+            return _only(self.name, IMAGE_SUFFIXES, PARQUET)
         return _reachable(name for one in self._files() for name in _listed(one))
 
     def _files(self) -> Iterable[str]:
-        return _only(self.name, PARQUET, SUFFIXES) if self.tables else [self.name]
+        return _only(self.name, PARQUET, IMAGE_SUFFIXES) if self.tables else [self.name]
 
     def _shards(self) -> Iterator[Shard]:
         for name in self._files():
@@ -86,7 +86,7 @@ def open_collection(name: str) -> Collection:
 
 
 def _folder(name: str) -> Collection:
-    first = next((one for one in walk(name) if one.lower().endswith((*SUFFIXES, *PARQUET))), None)
+    first = next((one for one in walk(name) if one.lower().endswith((*IMAGE_SUFFIXES, *PARQUET))), None)
     if first is None:
         raise DataError("neither a picture nor a parquet file in this folder", name, "Name another.")
     if first.lower().endswith(PARQUET):

@@ -15,8 +15,8 @@ from mien.batch.chunks import Part
 from mien.batch.parquet_input import Cursor, row_name
 from mien.batch.storage import refused, source
 from mien.batch.table import Scored, encode
+from mien.data.decoding import Source
 from mien.errors import DataError
-from mien.inference.images import Source
 from mien.inference.predictor import Predictor
 from mien.models.bundle import Bundle
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from mien.data.decoding import Source
 from mien.errors import DataError, ImageError, MissingExtraError, require
-from mien.inference.images import Source
 from mien.inference.inputs import URL_LIMIT, fetch_image
 
 _DEPTH = 32

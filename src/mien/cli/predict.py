@@ -18,8 +18,8 @@ from mien.cli.console import console, error_line, print_table, progress_bar, qui
 from mien.cli.evaluate import WHICH, print_probabilities
 
 if TYPE_CHECKING:
+    from mien.data.decoding import Source
     from mien.inference import Face, Prediction, Predictor
-    from mien.inference.images import Source
     from mien.inference.writers import Sink
 
 SHOWN = 40

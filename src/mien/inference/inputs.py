@@ -9,8 +9,8 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from mien.data.decoding import IMAGE_SUFFIXES
 from mien.errors import DataError, ImageError
-from mien.inference.images import SUFFIXES
 
 URL_LIMIT = 50_000_000
 """The most bytes that are fetched from a URL."""
@@ -49,7 +49,7 @@ def _of(name: str, allow_urls: bool) -> list[str]:
     if Path(name).is_dir():
         below = sorted(_walk(name, _DEPTH))
         if not below:
-            raise DataError("no picture in this folder", name, f"Pictures end in {', '.join(SUFFIXES)}.")
+            raise DataError("no picture in this folder", name, f"Pictures end in {', '.join(IMAGE_SUFFIXES)}.")
         return below
     if glob.has_magic(name) and not os.path.lexists(name):
         # Path.glob takes no absolute pattern.
@@ -72,7 +72,7 @@ def _walk(folder: str, depth: int) -> Iterator[str]:
         if entry.is_dir():
             if depth:
                 yield from _walk(entry.path, depth - 1)
-        elif entry.name.lower().endswith(SUFFIXES):
+        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
             yield entry.path
 
 

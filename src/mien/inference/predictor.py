@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data.crops import crop_face
+from mien.data.decoding import MAX_PIXELS, Channels, LoadedImage, Source, read_image
 from mien.errors import ImageError
 from mien.inference.detection import Detection, Detector, WholeImage, find_detector
-from mien.inference.images import MAX_PIXELS, Channels, LoadedImage, Source, crop_face, read_image
 from mien.inference.results import Face, Prediction
 from mien.models.bundle import Bundle
 from mien.models.load import DEFAULT, load_bundle
@@ -106,12 +107,18 @@ class Predictor:
             channels: the order of arrays' colours: ``"rgb"``, or OpenCV's ``"bgr"``.
 
         Returns:
-            For one image a prediction, for several a list of them, in the same order. An image that cannot be read
-            gives a prediction with ``error``; the others are not affected.
+            For one image a prediction; for several, also as one array (N, H, W, 3), a list of them, in the same
+            order, in which an image that cannot be read gives a prediction with ``error``.
+
+        Raises:
+            ImageError: where the one image cannot be read.
         """
-        if isinstance(images, list | tuple):
-            return list(self.stream(images, channels))
-        return next(self.stream([images], channels))
+        if isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4:
+            return list(self.stream(cast("Iterable[Source]", images), channels))
+        (found,) = self.stream([images], channels)
+        if found.error is not None:
+            raise ImageError(found.error, None if found.path == _name(0, b"") else found.path)
+        return found
 
     def stream(self, images: Iterable[Source], channels: Channels = "rgb") -> Iterator[Prediction]:
         """As :meth:`predict`, one image after the other, for as many as there are: memory does not grow with them.
@@ -179,9 +186,10 @@ def _name(place: int, image: Source) -> str:
 
 
 def _in_original(detection: Detection, picture: LoadedImage) -> Whole:
-    """A detection's box in whole pixels of the original."""
+    """A detection's box in whole pixels of the original, within it."""
     across, down = picture.zoom
     left, top, width, height = detection.box
-    return (
-        round(left * across), round(top * down), max(1, round(width * across)), max(1, round(height * down))
-    )  # fmt: skip
+    x0, x1 = np.clip((round(left * across), round((left + width) * across)), 0, picture.width)
+    y0, y1 = np.clip((round(top * down), round((top + height) * down)), 0, picture.height)
+    x0, y0 = min(x0, picture.width - 1), min(y0, picture.height - 1)
+    return int(x0), int(y0), int(max(1, x1 - x0)), int(max(1, y1 - y0))

@@ -15,7 +15,7 @@ class Face:
     """What a model says of one face.
 
     Attributes:
-        box: left, top, width and height in the image, pixels; may reach beyond the image.
+        box: left, top, width and height in the image, pixels, within the image.
         probabilities: each class's probability, in the order of the classes; they sum to 1.
         detection: the detector's confidence, 0 to 1; None where the image was given as a crop.
         min_confidence: below this probability the emotion is "uncertain".

@@ -12,9 +12,9 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from mien._utils.files import atomic, protect
+from mien.data.decoding import MAX_PIXELS, LoadedImage, Source, read_image
 from mien.emotions import class_color
 from mien.errors import require
-from mien.inference.images import MAX_PIXELS, LoadedImage, Source, read_image
 from mien.inference.results import Face, Prediction
 
 Sink = Callable[[Prediction], None]
@@ -94,7 +94,7 @@ def annotate(source: Source, prediction: Prediction, out: Path, max_pixels: int 
         source: the picture.
         prediction: what was found in it.
         out: the file; its suffix says which kind (``.png``, ``.jpg``).
-        max_pixels: as that of :func:`mien.inference.images.read_image`.
+        max_pixels: as that of :func:`mien.data.decoding.read_image`.
 
     Raises:
         ImageError: where the picture can no longer be read.

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mien.data import Faces, load_faces
-from mien.data.readers.images import decode
+from mien.data.decoding import decode
 from mien.emotions import Emotion
 from mien.errors import BadRowError
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from mien.data.builder import TRAINING, Builder, is_emotion, label_from_word, usage_from_word
 from mien.data.classes import HINT, Classes, folder_classes
+from mien.data.crops import resize_face
+from mien.data.decoding import IMAGE_SUFFIXES, decode_gray
 from mien.data.faces import SIDE
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-"""How the names of image files end, in lower case."""
-
-PGM = f"P5\n{SIDE} {SIDE}\n255\n".encode()
-"""What stands before the pixels of a 48x48 gray image in binary PGM."""
 
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 _BATCH = 1024
@@ -51,62 +44,10 @@ class _Placed(NamedTuple):
     number: int | None
 
 
-def decode(data: bytes) -> NDArray[np.uint8]:
-    """Read an encoded image as a face.
-
-    Args:
-        data: PNG, JPEG, WebP, BMP or PGM, of any size and colour mode.
-
-    Returns:
-        uint8 (48, 48), gray.
-
-    Raises:
-        ValueError: where the bytes are no image, or only a part of one.
-    """
-    return _decode(data).face
-
-
 def _decode(data: bytes) -> Decoded:
-    image = _decode_fast(data)
-    if image is None:
-        image = _decode_strict(data)
-    height, width = image.shape
-    return Decoded(resize_face(image), width, height)
-
-
-def resize_face(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Bring a gray image, uint8 (H, W), to uint8 (48, 48): averaged over areas where it shrinks, else linear."""
+    gray = decode_gray(data)
     height, width = gray.shape
-    if width == SIDE and height == SIDE:
-        return gray
-    way = cv2.INTER_AREA if height >= SIDE and width >= SIDE else cv2.INTER_LINEAR
-    return cast("NDArray[np.uint8]", cv2.resize(gray, (SIDE, SIDE), interpolation=way))
-
-
-def _decode_fast(data: bytes) -> NDArray[np.uint8] | None:
-    """OpenCV is three times as fast as Pillow here, but some of its versions fill up what a cut file lacks."""
-    if data[: len(PGM)] == PGM and len(data) == len(PGM) + SIDE * SIDE:
-        return np.frombuffer(data, np.uint8, offset=len(PGM)).reshape(SIDE, SIDE)
-    whole_png = data[:8] == b"\x89PNG\r\n\x1a\n" and data[-8:-4] == b"IEND"
-    whole_webp = data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 == len(data)
-    if not (whole_png or whole_webp):
-        return None
-    try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
-    except cv2.error:
-        return None
-    return cast("NDArray[np.uint8] | None", image)
-
-
-def _decode_strict(data: bytes) -> NDArray[np.uint8]:
-    if not data:
-        raise ValueError("the image is empty")
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
-        raise ValueError(f"it is not a readable image ({reason})") from error
+    return Decoded(resize_face(gray), width, height)
 
 
 def decode_all(pool: ThreadPoolExecutor, blobs: Sequence[bytes | None]) -> list[Decoded | ValueError]:

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from mien.data.decoding import PGM
 from mien.data.faces import SIDE, USAGES, Faces, Usage, join, pixel_keys
-from mien.data.readers.images import PGM
 from mien.emotions import FERPLUS, LABELS
 from mien.errors import DataError, require
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mien._utils.files import atomic, protect
 from mien.data.builder import TRAINING, Progress
+from mien.data.decoding import PGM
 from mien.data.faces import UNLABELLED, USAGES, Faces, Usage, join
 from mien.data.load import source_files, stream_faces
-from mien.data.readers.images import PGM
 from mien.data.shards.reader import INDEX, PIXELS, VOTES, Index, Part, ShardFile, Shards, ShardSplit, block_digest
 from mien.data.writers import new_folder, parquet_schema
 from mien.emotions import LABELS

@@ -15,8 +15,9 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from mien.data.crops import crop_face
+from mien.data.decoding import read_image
 from mien.errors import ImageError
-from mien.inference.images import crop_face, read_image
 from mien.inference.predictor import Predictor
 from mien.inference.results import Face, Prediction
 from mien.inference.writers import columns, framed

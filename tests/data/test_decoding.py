@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mien.data.crops import crop_face
+from mien.data.decoding import MAX_SIDE, read_image
 from mien.errors import ImageError
-from mien.inference.images import MAX_SIDE, crop_face, read_image
 
 RNG = np.random.default_rng(5)
 COLOUR = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
