@@ -144,7 +144,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a missing path": (lambda folder: folder / "gone.csv", "there is no such file or folder"),
     "half an image": (in_folder("train/angry/x.png", image_bytes()[:200]), "x.png: it is not a readable image"),
     "half a JPEG": (in_folder("train/sad/x.jpg", image_bytes("JPEG")[:500]), "x.jpg: it is not a readable image"),
-    "an empty image": (in_folder("train/sad/x.png", b""), "x.png: the image is empty"),
+    "an empty image": (in_folder("train/sad/x.png", b""), "x.png: the file is empty"),
     "a text among images": (in_folder("train/sad/x.txt", b"hello"), "x.txt: it is not a readable image"),
     "an unknown emotion": (in_folder("train/contempt/x.png", image_bytes()), "x.png: 'contempt' is none of"),
     "an unknown split": (in_folder("practice/sad/x.png", image_bytes()), "x.png: 'practice' names no split"),
@@ -158,7 +158,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a parquet with a flipped name": (parquet_with_a_flipped_name, "the parquet file is damaged"),
     "other columns": (lambda folder: parquet(folder, face=[b"1"], mood=[3]), "it has face, mood"),
     "a parquet label 9": (lambda folder: parquet(folder, image=[image_bytes()], label=[9]), "data row 1: '9' is none"),
-    "a parquet without bytes": (lambda folder: parquet(folder, image=[b""], label=[0]), "row 1: the image is empty"),
+    "a parquet without bytes": (lambda folder: parquet(folder, image=[b""], label=[0]), "row 1: the file is empty"),
     "an npz of other arrays": (lambda folder: npz(folder, x=ZEROS), "the archive lacks an array"),
     "an npz of another shape": (
         lambda folder: npz(folder, images=ZEROS[:, :40], emotion=LABELS, usage=TRAINING),

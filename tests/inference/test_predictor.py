@@ -6,16 +6,17 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from matplotlib.cbook import get_sample_data
 from numpy.typing import NDArray
 from PIL import Image
 
 from mien.data import Faces
 from mien.emotions import LABELS
-from mien.errors import ModelError
+from mien.errors import ImageError, ModelError
 from mien.inference import UNCERTAIN, Detection, Face, Prediction, Predictor, to_rows
 from mien.inference.detection import Framing
 from mien.models.onnx.session import Session
@@ -269,3 +270,58 @@ def test_predictions_read_well() -> None:
     assert repr(Prediction("a.png", 9, 8, (face,))) == "Prediction(a.png, 9x8: uncertain 14.3%)"
     assert repr(Prediction("a.png", 9, 8)) == "Prediction(a.png, 9x8: no face)"
     assert repr(Prediction("a.png", error="cut")) == "Prediction(a.png: cut)"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("no/such/file.png", r"no/such/file\.png: No such file or directory"),
+        (b"no image", "not a readable image"),
+        (7, "a int is no image"),
+        ("http://localhost/photo.jpg", "nothing is fetched unasked"),
+    ],
+)
+def test_one_image_that_cannot_be_read_is_an_error(finder: Predictor, source: Any, reason: str) -> None:
+    """It used to be a prediction without faces; only in a list is it one."""
+    with pytest.raises(ImageError, match=reason):
+        finder.predict(source)
+    (one,) = finder.predict([source])
+    assert one.error is not None
+
+
+def test_an_array_of_images_is_a_list_of_them(finder: Predictor, drawn: Faces) -> None:
+    torch = pytest.importorskip("torch")
+    images = np.repeat(np.stack([quartered(drawn, number) for number in range(3)])[..., None], 3, -1)
+    expected = finder.predict(list(images))
+    assert finder.predict(images) == expected
+    assert finder.predict(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())) == expected
+
+
+class Beyond:
+    """A detector whose boxes reach beyond the image on every side."""
+
+    framing: Framing | None = None
+
+    def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
+        height, width = image.shape[:2]
+        boxes = [(-7.2, -3.0, 30, 30), (width - 20, height - 20, 25.4, 40), (-9, 10, 5, 5), (width + 3, 2, 9, 9)]
+        return [Detection(box, 0.9) for box in boxes]
+
+
+@pytest.mark.parametrize("size", [(96, 90), (3000, 2600)])
+def test_boxes_lie_within_the_image(tiny_run: Run, size: tuple[int, int]) -> None:
+    image = np.zeros((*size, 3), np.uint8)
+    for face in Predictor(tiny_run.out, threads=1, detector=Beyond()).predict(image).faces:
+        left, top, width, height = face.box
+        assert left >= 0
+        assert top >= 0
+        assert image[top : top + height, left : left + width].shape == (height, width, 3)
+        assert width * height > 0
+
+
+def test_a_turned_tiff_is_turned_once(tmp_path: Path) -> None:
+    """A scanned photo with orientation 6 used to be turned twice: 600x512 and another answer."""
+    with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as photo:
+        photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "o6.tif", tiffinfo={274: 6})
+    found = Predictor(threads=1).predict(tmp_path / "o6.tif")
+    assert str(found).endswith("o6.tif, 512x600: Neutral 70.6%)")

@@ -147,7 +147,7 @@ def read_image(source: Source, channels: Channels = "rgb", max_pixels: int = MAX
         raise ImageError(
             f"a {type(source).__name__} is no image", mend="Give a path, bytes, an open file, an array or a PIL image."
         )
-    if re.match(r"[a-z]{2,6}://", str(source)):
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(source)):
         mend = "Fetch it and give its bytes, or use mien predict --allow-urls."
         raise ImageError("an address is not a file, and nothing is fetched unasked", source, mend)
     try:
@@ -265,7 +265,7 @@ def _lacks_only_its_end(data: bytes) -> bool:
     if data.endswith(_END):
         return False
     try:
-        first, second = (_jpeg_pixels(data + filler + _END) for filler in (b"", bytes([0x55]) * 64))
+        first, second = (_jpeg_pixels(data.rstrip(b"\xff") + filler + _END) for filler in (b"", bytes([0x55]) * 64))
     except (OSError, *_DAMAGE):
         return False
     return np.array_equal(first, second)

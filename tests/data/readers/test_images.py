@@ -71,7 +71,7 @@ def test_sixteen_bits_keep_their_high_byte(some_faces: Faces) -> None:
 def test_a_part_of_an_image_is_refused(some_faces: Faces, form: str, part: float) -> None:
     """Some decoders fill what is missing with gray and say nothing."""
     data = encode(some_faces.images[0], form)
-    with pytest.raises(ValueError, match="image"):
+    with pytest.raises(ValueError, match=r"image|empty"):
         decode(data[: int(len(data) * part)])
 
 
