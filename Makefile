@@ -34,28 +34,28 @@ format: setup
 	$(BIN)/ruff format
 
 bench: setup  ## speed against peers, into results/; needs FER2013 in $$(SHARED) and about 30 minutes
-	$(BIN)/python benchmarks/load.py --parquet $(SHARED)/data/fer2013.parquet --json results/load.json
-	$(BIN)/python benchmarks/keras_epoch.py --data $(SHARED)/data/fer2013.parquet \
+	$(BIN)/python -m benchmarks.load --parquet $(SHARED)/data/fer2013.parquet --json results/load.json
+	$(BIN)/python -m benchmarks.keras_epoch --data $(SHARED)/data/fer2013.parquet \
 	  --weights $(SHARED)/data/mobilenet_1_0_224_tf_no_top.h5 --json results/keras_epoch.json
-	$(BIN)/python benchmarks/time_to_accuracy.py --data $(SHARED)/data/fer2013.parquet \
+	$(BIN)/python -m benchmarks.time_to_accuracy --data $(SHARED)/data/fer2013.parquet \
 	  --weights $(SHARED)/data/mobilenet_1_0_224_tf_no_top.h5 --json results/time_to_accuracy.json
-	$(BIN)/python benchmarks/latency.py --json results/latency.json
-	$(BIN)/python benchmarks/inference.py --data $(SHARED)/data/fer2013.parquet --json results/inference.json
-	$(BIN)/python benchmarks/browser.py --data $(SHARED)/data/fer2013.parquet --json results/browser.json
-	$(BIN)/python benchmarks/browser_page.py
-	$(BIN)/python benchmarks/video.py --json results/video.json
-	$(BIN)/python benchmarks/serve.py --json results/serve.json
-	$(BIN)/python benchmarks/score.py --data $(SHARED)/data/fer2013.parquet --json results/score.json
-	$(BIN)/python benchmarks/stream.py --data $(SHARED)/data/fer2013.parquet \
+	$(BIN)/python -m benchmarks.latency --json results/latency.json
+	$(BIN)/python -m benchmarks.inference --data $(SHARED)/data/fer2013.parquet --json results/inference.json
+	$(BIN)/python -m benchmarks.browser --data $(SHARED)/data/fer2013.parquet --json results/browser.json
+	$(BIN)/python -m tools.browser_page
+	$(BIN)/python -m benchmarks.video --json results/video.json
+	$(BIN)/python -m benchmarks.serve --json results/serve.json
+	$(BIN)/python -m benchmarks.score --data $(SHARED)/data/fer2013.parquet --json results/score.json
+	$(BIN)/python -m benchmarks.stream --data $(SHARED)/data/fer2013.parquet \
 	  --weights $(SHARED)/data/mobilenet_1_0_224_tf_no_top.h5 --json results/stream.json
-	$(BIN)/python benchmarks/parallel.py --data $(SHARED)/data/fer2013.parquet \
+	$(BIN)/python -m benchmarks.parallel --data $(SHARED)/data/fer2013.parquet \
 	  --weights $(SHARED)/data/mobilenet_1_0_224_tf_no_top.h5 --json results/parallel.json
 
 reliability: setup  ## every test of the fault table (docs/reliability.md), into results/; as root, about 10 minutes
-	$(BIN)/python benchmarks/reliability.py --json results/reliability.json
+	$(BIN)/python -m benchmarks.reliability --json results/reliability.json
 
 docs: setup  ## the documentation site, into build/site; open build/site/index.html
-	$(BIN)/python benchmarks/docs_tables.py --check
+	$(BIN)/python -m tools.docs_tables --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:

@@ -1,6 +1,6 @@
 """A shipped model in headless Chromium: how near to Python, milliseconds a face, file sizes. Needs npm and chromium.
 
-Usage: python benchmarks/browser.py --data FER2013 [--models NAME ...] [--faces N] [--json OUT]
+Usage: python -m benchmarks.browser --data FER2013 [--models NAME ...] [--faces N] [--json OUT]
 
 Each model is exported in float and in int8, and the page of examples/browser, installed by npm and served from this
 machine, names the same PrivateTest faces as Python's session of the same file, from PNG files. Time is that of one face
@@ -22,19 +22,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mien._utils.environment import environment
-from mien._utils.files import atomic
+from benchmarks.report import ROOT, command, write_report
 from mien.data import load_faces
 from mien.export.exporter import export_model
 from mien.models.load import load_bundle, shipped_models
 from mien.models.onnx.session import Session
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "tests"))
 
-from support.browser_example import EXAMPLE, Visit, chromium, install, served  # noqa: E402
+from support.browser_example import EXAMPLE, Visit, chromium, install, served
 
-COMMAND = "python benchmarks/browser.py --data FER2013 --json results/browser.json"
 TARGETS = {"float": "onnx", "int8": "onnx-int8"}
 BLOCK = 20
 """How many faces the browser and Python name before the other's turn."""
@@ -140,14 +137,10 @@ def main():
     if path is None:
         parser.error("no chromium on the PATH (apt-get install chromium, or set CHROMIUM)")
     report = {
-        "command": COMMAND,
+        "command": command(__spec__.name),
         **measure(options.models, load_faces(options.data), options.faces, path),
-        **environment(),
     }
-    print(json.dumps(report, indent=2))
-    if options.out:
-        with atomic(options.out) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(report, options.out)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """Whole photos to named faces: fer.detect_emotions and mien.Predictor, photo by photo in turns.
 
-Usage: python benchmarks/end_to_end.py --data fer2013.parquet --photos SKIMAGE/data MATPLOTLIB/sample_data \
+Usage: python -m benchmarks.end_to_end --data fer2013.parquet --photos SKIMAGE/data MATPLOTLIB/sample_data \
   SKLEARN/images [--rounds N] [--each N] [--without SIDE...] [--json OUT]
 
-The photos are those of detectors.py: two real faces in 30 variants, FER2013's faces pasted into photos, and photos
-without people. fer runs with its defaults in a virtual environment of its own (under --work), once with its default
-detector, OpenCV's Haar cascade, and once with MTCNN. YuNet takes part where its file is present.
+The photos are those of studies/detectors.py: two real faces in 30 variants, FER2013's faces pasted into photos, and
+photos without people. fer runs with its defaults in a virtual environment of its own (under --work), once with its
+default detector, OpenCV's Haar cascade, and once with MTCNN. YuNet takes part where its file is present.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -17,16 +16,14 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from keras_epoch import HERE, Side
-from peers import fer_python, mien_python
-from scenes import FACES, NEGATIVES, SCENES, hit, load, pasted, variants
 
-from mien._utils.environment import environment
-from mien._utils.files import atomic
+from benchmarks.environments import fer_python, mien_python
+from benchmarks.peer_process import PeerProcess
+from benchmarks.report import command, write_report
+from benchmarks.scenes import FACES, NEGATIVES, SCENES, hit, load, pasted, variants
 from mien.data import load_faces
 from mien.inference.yunet import yunet_file
 
-COMMAND = "python benchmarks/end_to_end.py --data D --photos DIRS --json results/end_to_end.json"
 THREADS = 2
 SIDES = (32, 48, 64, 96, 128, 192)
 """How large the pasted faces' frames are, in pixels."""
@@ -50,18 +47,18 @@ def start(names, python, file):
     sides = {}
     for name in names:
         where = python["fer" if name.startswith("fer-") else "mien"]
-        sides[name] = Side(where, HERE / "photo_side.py", name.removeprefix("mien-"), file, THREADS)
+        sides[name] = PeerProcess("photo_predict.py", name.removeprefix("mien-"), file, THREADS, python=where)
         sides[name].read()
     return sides
 
 
 def race(sides, count, rounds):
-    """What each side says of each photo, a list for each round."""
+    """What each side finds in each photo, a list for each round."""
     answers = {name: [[] for _ in range(count)] for name in sides}
     for turn in range(rounds):
         for number in range(count):
             for name, side in sides.items():
-                answers[name][number].append(side.ask(str(number)))
+                answers[name][number].append(side.request(number))
         print(f"round {turn + 1} of {rounds}", file=sys.stderr, flush=True)
     return answers
 
@@ -71,7 +68,7 @@ def seconds(answers):
     return np.array([statistics.median(one["seconds"] for one in rounds) for rounds in answers])
 
 
-def evaluate_split(answers, shown):
+def evaluate(answers, shown):
     """By kind of photo: faces, how many of them were found, finds that are none, and milliseconds a photo."""
     kinds, taken, found = [kind for kind, _, _ in shown], seconds(answers), {}
     for kind in dict.fromkeys(kinds):
@@ -122,13 +119,15 @@ def main():
         np.savez(file, **{str(number): image for number, (_, image, _) in enumerate(shown)})
         sides = start(names, python, file)
         answers = race(sides, len(shown), options.rounds)
-    found = {name: {"photos": evaluate_split(answers[name], shown), **side.finish()} for name, side in sides.items()}
-    setting = {"command": COMMAND, "threads": THREADS, "rounds": options.rounds, "left_out": options.without}
-    report = {**setting, "compared": compare(found, answers), "sides": found, **environment()}
-    print(json.dumps(report, indent=2))
-    if options.out:
-        with atomic(options.out) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    found = {name: {"photos": evaluate(answers[name], shown), **side.finish()} for name, side in sides.items()}
+    setting = {
+        "command": command(__spec__.name),
+        "threads": THREADS,
+        "rounds": options.rounds,
+        "left_out": options.without,
+    }
+    report = {**setting, "compared": compare(found, answers), "sides": found}
+    write_report(report, options.out)
 
 
 if __name__ == "__main__":

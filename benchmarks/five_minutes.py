@@ -1,6 +1,6 @@
 """Follow docs/start.md literally in a new virtual environment: every command of the page, as it stands there.
 
-Usage: python benchmarks/five_minutes.py [--json OUT]
+Usage: python -m benchmarks.five_minutes [--json OUT]
 
 The commands run one after the other in one shell, in a copy of the last commit in a temporary folder, with caches of
 their own. It fails where one of them fails, and where no model or no prediction is there at the end.
@@ -15,13 +15,10 @@ import tempfile
 from itertools import pairwise
 from pathlib import Path
 
-from mien._utils.environment import environment
-from mien._utils.files import atomic
+from benchmarks.report import ROOT, command, write_report
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 MARK = "@@mien-step@@"
-COMMAND = "python benchmarks/five_minutes.py --json results/five_minutes.json"
 
 
 def steps():
@@ -79,12 +76,7 @@ def main():
     out = parser.parse_args().out
     with tempfile.TemporaryDirectory() as folder:
         measured = measure(Path(folder))
-        hardware = environment()["hardware"]
-        report = {"command": COMMAND, **measured, "load_average": os.getloadavg()[2], "hardware": hardware}
-    print(json.dumps(report, indent=2))
-    if out:
-        with atomic(out) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    write_report({"command": command(__spec__.name), **measured, "load_average": os.getloadavg()[2]}, out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What `pip install .` alone gives: size, import time, and two real photos named without a network.
 
-Usage: python benchmarks/fresh_install.py --photos GRACE_HOPPER ASTRONAUT COFFEE [--json OUT]
+Usage: python -m benchmarks.fresh_install --photos GRACE_HOPPER ASTRONAUT COFFEE [--json OUT]
 
 Makes a virtual environment in a temporary folder, installs the checkout into it, and predicts there, under `unshare -n`
 where that is allowed (a process without any network).
@@ -16,11 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mien._utils.environment import environment
-from mien._utils.files import atomic
-
-ROOT = Path(__file__).resolve().parent.parent
-COMMAND = "python benchmarks/fresh_install.py --photos HOPPER ASTRONAUT COFFEE --json results/fresh_install.json"
+from benchmarks.report import ROOT, command, write_report
 
 
 def offline():
@@ -75,11 +71,8 @@ def main():
     parser.add_argument("--json", type=Path, dest="out")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        report = {"command": COMMAND, **measure(Path(folder) / "venv", options.photos), **environment()}
-    print(json.dumps(report, indent=2))
-    if options.out:
-        with atomic(options.out) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
+        report = {"command": command(__spec__.name), **measure(Path(folder) / "venv", options.photos)}
+    write_report(report, options.out)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """Mutated image files: every one is read or refused with an ImageError, in bounded time and memory.
 
-Usage: python benchmarks/fuzz_images.py [--mutations 10000] [--json OUT]
+Usage: python -m benchmarks.fuzz_images [--mutations 10000] [--json OUT]
 """
 
 import argparse
 import io
-import json
 import resource
 import time
 import warnings
@@ -15,12 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mien._utils.environment import environment
-from mien._utils.files import atomic
+from benchmarks.report import command, write_report
 from mien.data.decoding import read_image
 from mien.errors import ImageError
 
-COMMAND = "python benchmarks/fuzz_images.py --json results/fuzz_images.json"
 FORMS = (
     ("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("GIF", {}), ("BMP", {}), ("WEBP", {}), ("TIFF", {}),
     ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "jpeg"}), ("PPM", {}), ("AVIF", {}),
@@ -75,13 +72,10 @@ def main():
         slowest = max(slowest, time.perf_counter() - start)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report = {
-        "command": COMMAND, "formats": list(files), "mutations": options.mutations, **counts,
-        "slowest_seconds": round(slowest, 3), "memory_grown_mb": round((after - before) / 1024, 1), **environment(),
+        "command": command(__spec__.name), "formats": list(files), "mutations": options.mutations, **counts,
+        "slowest_seconds": round(slowest, 3), "memory_grown_mb": round((after - before) / 1024, 1),
     }  # fmt: skip
-    print(json.dumps(report, indent=2))
-    if options.out:
-        with atomic(options.out) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(report, options.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Speed, memory, size and accuracy: our models, the classifier of fer, and the article's model in Keras, in one run.
 
-Usage: python benchmarks/inference.py --data D [--rounds N] [--faces N] [--only NAME...] [--json OUT]
+Usage: python -m benchmarks.inference --data D [--rounds N] [--faces N] [--only NAME...] [--json OUT]
 
 Every side is a process of its own that gets the same faces, PrivateTest's crops as uint8 48x48, and names them, its
 own preprocessing included; the sides take turns. fer and Keras have virtual environments of their own (under --work,
@@ -16,18 +16,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from keras_epoch import Side, keras_python
-from peers import fer_python, import_seconds, installed, mien_python
 
-from mien._utils.environment import environment
-from mien._utils.files import atomic
+from benchmarks.environments import fer_python, import_seconds, installed, keras_python, mien_python
+from benchmarks.peer_process import PeerProcess
+from benchmarks.report import command, write_report
 from mien.data import load_faces
 from mien.emotions import LABELS
 from mien.export.exporter import export_model
 from mien.models.load import shipped_models
 
-HERE = Path(__file__).resolve().parent
-COMMAND = "python benchmarks/inference.py --data D --json results/inference.json"
 THREADS = (1, 2)
 CALLS = {1: 50, 64: 7}
 """How many calls of each batch size a turn has."""
@@ -51,12 +48,12 @@ def commands(images, folder):
     """For each side its environment, and its script with arguments but for the threads, which come last."""
     sides = {}
     for name in shipped_models():
-        sides[name] = ("mien", "session_side.py", name, images)
-        sides[f"{name}{INT8}"] = ("mien", "session_side.py", folder / f"{name}{INT8}.onnx", images)
+        sides[name] = ("mien", "onnx_predict.py", name, images)
+        sides[f"{name}{INT8}"] = ("mien", "onnx_predict.py", folder / f"{name}{INT8}.onnx", images)
         if name in IN_TORCH:
-            sides[f"{name}-torch"] = ("torch", "torch_side.py", name, images)
-    fer = {f"fer-{kind}": ("fer", "fer_side.py", kind, images) for kind in PEERS}
-    return sides | fer | {"article-keras": ("keras", "keras_answers_side.py", images)}
+            sides[f"{name}-torch"] = ("torch", "torch_predict.py", name, images)
+    fer = {f"fer-{kind}": ("fer", "fer_predict.py", kind, images) for kind in PEERS}
+    return sides | fer | {"article-keras": ("keras", "keras_predict.py", images)}
 
 
 def export(chosen, faces):
@@ -70,7 +67,7 @@ def start(chosen, python, threads):
     """Every side, waiting for its first turn."""
     sides = {}
     for name, (where, script, *arguments) in chosen.items():
-        sides[name] = Side(python[where], HERE / script, *arguments, threads)
+        sides[name] = PeerProcess(script, *arguments, threads, python=python[where])
         sides[name].read()
     return sides
 
@@ -82,7 +79,7 @@ def race(sides, rounds, threads):
         for batch, calls in CALLS.items():
             request = json.dumps({"batch": batch, "calls": calls, "first": number * calls})
             for name, side in sides.items():
-                seconds[name][batch].append(side.ask(request)["seconds"])
+                seconds[name][batch].append(side.request(request)["seconds"])
         print(f"threads {threads}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     return seconds
 
@@ -99,12 +96,12 @@ def speed(rounds, batch):
     }
 
 
-def right(said, faces, clean):
+def accuracy(predictions, faces, clean):
     """Accuracy on all faces and on those not also in Training; nothing for weights drawn at random."""
-    if said is None:
+    if predictions is None:
         return {}
     numbers = {label.lower(): number for number, label in enumerate(LABELS)}
-    hits = np.array([numbers[word.lower()] for word in said]) == faces.emotion
+    hits = np.array([numbers[word.lower()] for word in predictions]) == faces.emotion
     return {"accuracy": round(float(hits.mean()), 4), "clean_accuracy": round(float(hits[clean].mean()), 4)}
 
 
@@ -117,7 +114,7 @@ def measure(chosen, python, rounds, faces, clean):
         for name, side in sides.items():
             one = found[name]
             if threads == THREADS[-1]:
-                one |= right(side.ask('{"all": true}')["said"], faces, clean)
+                one |= accuracy(side.request('{"all": true}')["predictions"], faces, clean)
             about = side.finish()
             one["peak_megabytes"][str(threads)] = round(about.pop("peak_bytes") / 1e6, 1)
             one |= about
@@ -210,19 +207,16 @@ def main():
         export(chosen, faces)
         found = measure(chosen, python, options.rounds, test, clean)
     report = {
-        "command": COMMAND,
+        "command": command(__spec__.name),
         "rounds": options.rounds,
         "calls_a_round": {f"batch {batch}": calls for batch, calls in CALLS.items()},
         "data": {"name": faces.name, "fingerprint": faces.fingerprint, "faces": len(test), "clean": int(clean.sum())},
         "targets": targets(found),
         "environments": about_environments(found, python),
         "sides": found,
-        **environment(),
     }
     table(report)
-    if options.out:
-        with atomic(options.out) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(report, options.out, quiet=True)
 
 
 if __name__ == "__main__":

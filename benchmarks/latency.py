@@ -1,28 +1,25 @@
 """Milliseconds a face on this CPU: every recipe's network in ONNX Runtime, preprocessing and softmax included.
 
-Usage: python benchmarks/latency.py [--json OUT]
+Usage: python -m benchmarks.latency [--json OUT]
 
 Weights do not change the time, so networks are drawn at random. Each figure is the median of many calls; the networks
 take turns, so that a machine whose pace drifts slows all of them.
 """
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
 
 import numpy as np
 
-from mien._utils.environment import environment
-from mien._utils.files import atomic
+from benchmarks.report import command, write_report
 from mien.models.bundle import Bundle, Card
 from mien.models.networks.build import build
 from mien.models.onnx.graph import build_graph
 from mien.models.onnx.session import Session
 from mien.training import load_recipe, shipped_recipes
 
-COMMAND = "python benchmarks/latency.py --json results/latency.json"
 BATCHES = (1, 64)
 THREADS = (1, 2)
 
@@ -64,11 +61,8 @@ def main():
     parser.add_argument("--json", type=Path, dest="out", help="write the figures here")
     options = parser.parse_args()
     found = measure(shipped_recipes(), options.rounds)
-    report = {"command": COMMAND, "milliseconds_a_face": found, **environment()}
-    print(json.dumps(report, indent=2))
-    if options.out:
-        with atomic(options.out) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    report = {"command": command(__spec__.name), "milliseconds_a_face": found}
+    write_report(report, options.out)
 
 
 if __name__ == "__main__":

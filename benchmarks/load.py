@@ -1,6 +1,6 @@
 """How long FER2013's 290 MB table takes to load, and how much memory: pandas as in most notebooks, and mien.
 
-    python benchmarks/load.py --parquet fer2013.parquet --json results/load.json
+    python -m benchmarks.load --parquet fer2013.parquet --json results/load.json
 
 Each way runs in a fresh process, in turn, and is repeated; the fastest run counts, as other load only adds time. The
 table has just been written, so that every way finds it in the page cache. This process itself loads nothing: on Linux,
@@ -59,18 +59,11 @@ def child(table: Path, way: str) -> None:
 
 
 def measure(table: Path, way: str, cache: Path) -> dict[str, float]:
-    command = [sys.executable, __file__, "--child", way, "--table", str(table)]
+    command = [sys.executable, "-m", "benchmarks.load", "--child", way, "--table", str(table)]
     environment = os.environ | {"MIEN_CACHE": str(cache)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(done.stdout)
     return result
-
-
-def cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def run(parquet: Path, repeats: int) -> dict[str, object]:
@@ -90,10 +83,8 @@ def run(parquet: Path, repeats: int) -> dict[str, object]:
         "table_mb": megabytes,
         "repeats": repeats,
         "ways": {way: {"what": WAYS[way], **figures} for way, figures in ways.items()},
-        "hardware": {"cpu": cpu_model(), "cores": os.cpu_count()},
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in ("numpy", "pandas", "safetensors")},
-        "command": "python benchmarks/load.py --parquet fer2013.parquet --json results/load.json",
     }
 
 
@@ -125,9 +116,9 @@ def main() -> None:
         parser.error("--parquet is needed")
     result = run(arguments.parquet, arguments.repeats)
     show(result)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    from benchmarks.report import command, write_report  # after the processes that it starts: it imports mien
+
+    write_report({"command": command(__spec__.name)} | result, arguments.json, quiet=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Two processes against one: the losses of the first steps, the figures of a short run, and the speed.
 
-Usage: python benchmarks/parallel.py --data D [--weights H5] [--steps N] [--epochs N] [--seeds N] [--rounds N]
+Usage: python -m benchmarks.parallel --data D [--weights H5] [--steps N] [--epochs N] [--seeds N] [--rounds N]
     [--round STEPS] [--json OUT]
 
 1. Losses of the first N steps: the recipe fast from the same seed with the same batches, by one process and by two,
@@ -22,11 +22,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from told import command, tell
-
+from benchmarks.peer_process import PEERS
+from benchmarks.report import command, write_report
 from mien.training import load_recipe
 
-HERE = Path(__file__).resolve().parent
 VALIDATION = 3589
 """Faces of PublicTest."""
 TOLERANCE = 1e-12
@@ -42,7 +41,7 @@ def start(processes, threads, *arguments):
     shared = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive", "MASTER_ADDR": "127.0.0.1"}
     shared |= {"MASTER_PORT": str(port), "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
     shared |= {"GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "mien"} if processes > 1 else {}
-    words = [sys.executable, HERE / "parallel_side.py", *arguments]
+    words = [sys.executable, PEERS / "parallel_train.py", *arguments]
     return [
         subprocess.Popen(
             list(map(str, words)),
@@ -184,13 +183,13 @@ def main():
     options = parser.parse_args()
     if (options.rounds + 1) * options.round >= 449:
         parser.error("all rounds must fit into one epoch of 449 steps")
-    report = {"command": command(__file__)}
+    report = {"command": command(__spec__.name)}
     with tempfile.TemporaryDirectory() as name:
         # The speed first: nothing else may run meanwhile, which the rest does not mind.
         report["speed"] = compare_speed(options, Path(name)) if options.rounds else None
         report["losses"] = compare_losses(options, Path(name))
         report["figures"] = compare_figures(options, Path(name)) if options.epochs else None
-    tell(report, options.out)
+    write_report(report, options.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a training epoch of the recipe fast spends its time on, by kinds of operators.
 
-Usage: python benchmarks/profile_training.py --data D [--weights H5] [--faces N] [--threads N] [--json OUT]
+Usage: python -m benchmarks.profile_training --data D [--weights H5] [--faces N] [--threads N] [--json OUT]
 
 Trains two short epochs on the first N Training faces, each with its own validation, as `mien train` does, under
 PyTorch's profiler. Each operator's own time counts once, whichever thread it ran on; what no operator accounts for is
@@ -9,7 +9,6 @@ that the convolutions alone reach.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections import Counter
@@ -17,20 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from time_to_accuracy import peak
 from torch.profiler import ProfilerActivity, profile
 
-from mien._utils.environment import environment
-from mien._utils.files import atomic
+from benchmarks.report import command, write_report
+from benchmarks.time_to_accuracy import peak
 from mien.data import load_faces
 from mien.models.imagenet import find_weights
 from mien.training import load_recipe, train
 from mien.training.summary import summarize_network
 
-COMMAND = (
-    "python benchmarks/profile_training.py --data D --weights mobilenet_1_0_224_tf_no_top.h5"
-    " --json results/profile_training.json"
-)
 EPOCHS = 2
 KINDS = {
     "convolution, forward": ("mkldnn_convolution", "_slow_conv", "thnn_conv"),
@@ -84,7 +78,7 @@ def main():
     done = EPOCHS * work * (3 * splits["Training"] + splits["PublicTest"])
     convolutions = seconds["convolution, forward"] + seconds["convolution, backward"]
     report = {
-        "command": COMMAND,
+        "command": command(__spec__.name),
         "threads": torch.get_num_threads(),
         "faces": splits,
         "epochs": EPOCHS,
@@ -94,12 +88,8 @@ def main():
         "peak_gflops": round(2 * top / 1e9, 1),
         "part_of_peak": round(done / wall / top, 3),
         "part_of_peak_in_convolutions": round(done / convolutions / top, 3),
-        **environment(),
     }
-    print(json.dumps(report, indent=2))
-    if options.out:
-        with atomic(options.out) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(report, options.out)
 
 
 if __name__ == "__main__":

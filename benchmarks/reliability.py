@@ -1,12 +1,11 @@
 """Run every test of the fault table in docs/reliability.md and say which rows are green.
 
-Usage: python benchmarks/reliability.py [--kills N] [--json OUT]
+Usage: python -m benchmarks.reliability [--kills N] [--json OUT]
 
 A row is green where all its tests passed; a skipped test is not green. The exit code is 1 where a row is not.
 """
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -16,14 +15,11 @@ import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from pathlib import Path
 
-from mien._utils.environment import environment
-from mien._utils.files import atomic
+from benchmarks.report import ROOT, command, write_report
 
-ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "docs" / "reliability.md"
 TEST = re.compile(r"`(tests/[\w/]+\.py::\w+)`")
 COLUMNS = ("fault", "where", "outcome")
-COMMAND = "python benchmarks/reliability.py --json results/reliability.json"
 
 
 def table_rows(text):
@@ -78,10 +74,9 @@ def main():
     green = sum(row["green"] for row in rows)
     print(f"{green} of {len(rows)} rows are green")
     if options.out:
-        report = {"command": COMMAND, "kills": options.kills, "rows": len(rows), "green": green}
-        report |= {"table": rows, "tests": found, **environment()}
-        with atomic(options.out) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        report = {"command": command(__spec__.name), "kills": options.kills, "rows": len(rows), "green": green}
+        report |= {"table": rows, "tests": found}
+        write_report(report, options.out, quiet=True)
     sys.exit(green != len(rows))
 
 

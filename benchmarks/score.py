@@ -1,6 +1,6 @@
 """A million faces through ``mien score``: memory by quarter, rate, and how much of the plain predictor's rate is kept.
 
-Usage: python benchmarks/score.py --data D [--rows N] [--model M] [--int8] [--engine E] [--workers N] [--json OUT]
+Usage: python -m benchmarks.score --data D [--rows N] [--model M] [--int8] [--engine E] [--workers N] [--json OUT]
 
 The input is a folder of FER2013's parquet file, linked as often as the rows need it. The command runs as a process of
 its own; the memory of all its processes is sampled (what they share is counted once). Before and after it, the plain
@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from told import command, tell
 
+from benchmarks.report import command, write_report
 from mien.emotions import LABELS
 from mien.inference import Predictor
 
@@ -161,7 +161,7 @@ def main():
     rate, alone = summary["rows_a_second"], {count: statistics.mean(both) for count, both in rates.items()}
     memory = quarters(samples)
     report = {
-        "command": command(__file__), "model": options.model + ("-int8" if options.int8 else ""),
+        "command": command(__spec__.name), "model": options.model + ("-int8" if options.int8 else ""),
         "engine": options.engine, "workers": options.workers, "rows": options.rows,
         "seconds": summary["seconds"], "rows_a_second": rate,
         "plain_predictor": {
@@ -180,7 +180,7 @@ def main():
         },
         "bytes_a_row_written": round(size / options.rows, 1), **found, "stderr": printed,
     }  # fmt: skip
-    tell(report, options.out)
+    write_report(report, options.out)
 
 
 if __name__ == "__main__":

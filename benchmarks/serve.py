@@ -1,6 +1,6 @@
 """The service under load, overload, mutated uploads and the loss of a worker, on this machine's loopback only.
 
-Usage: python benchmarks/serve.py [--seconds 60] [--json results/serve.json]
+Usage: python -m benchmarks.serve [--seconds 60] [--json results/serve.json]
 
 The service has one processor and the clients another, where there are two; the in-process rate is measured on the
 service's. Every answer is compared with what the predictor says of the same face alone.
@@ -26,12 +26,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mien._utils.environment import environment
-from mien._utils.files import atomic
+from benchmarks.report import command, write_report
 from mien.data.synthetic import draw_faces
 from mien.inference import Predictor
 
-COMMAND = "python benchmarks/serve.py --json results/serve.json"
 FACES = 256
 CLOSE = 1e-5  # how far a probability may differ between batches of different sizes
 MOST = 200_000  # requests of the load
@@ -57,7 +55,7 @@ def processors():
 
 def in_process(model, seconds):
     """Faces a second of Predictor.crops in lists, in a process on the service's processor."""
-    script = f"import serve; serve.measure_in_process({model!r}, {seconds})"
+    script = f"from benchmarks import serve; serve.measure_in_process({model!r}, {seconds})"
     return json.loads(started([sys.executable, "-c", script], stdout=subprocess.PIPE).communicate()[0])
 
 
@@ -72,11 +70,7 @@ def measure_in_process(model, seconds):
 
 def started(command, processors_=None, **options):
     mask = processors_ or processors()[0]
-    folder = Path(__file__).resolve().parent
-    environment_ = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
-    return subprocess.Popen(
-        command, env=environment_, preexec_fn=lambda: os.sched_setaffinity(0, mask), **options
-    )  # fmt: skip
+    return subprocess.Popen(command, preexec_fn=lambda: os.sched_setaffinity(0, mask), **options)
 
 
 @contextmanager
@@ -302,7 +296,7 @@ def main():
     model, before = options.model, os.getloadavg()[0]
     files, predictor = pictures(), Predictor(model, threads=1)
     expected = [np.array(list(predictor.crops([data])[0].faces[0].probabilities.values())) for data in files]
-    report = {"command": COMMAND, "model": model, "load_average_before": round(before, 2)}
+    report = {"command": command(__spec__.name), "model": model, "load_average_before": round(before, 2)}
     alone = in_process(model, options.seconds / 4)
     os.sched_setaffinity(0, processors()[1])
     load = under_load(model, files, expected, options.seconds)
@@ -312,9 +306,8 @@ def main():
         "load": load,
         "in_process": [alone, again],
         "share_of_in_process": round(load["faces_a_second"] / batched, 3),
-        **environment(),
     }
-    write(report, options.out)
+    write_report(report, options.out, quiet=True)  # after each part: a run that is cut keeps what it has measured
     parts = {
         "overload": partial(overloaded, model, files, expected),
         "hostile": partial(hostile, model, files, expected, options.mutations),
@@ -324,15 +317,8 @@ def main():
     for name, measure in parts.items():
         report[name] = measure()
         report["load_average_after"] = round(os.getloadavg()[0], 2)
-        write(report, options.out)
-    print(json.dumps(report, indent=2))
-
-
-def write(report, out):
-    """After each part, so that a run that is cut leaves what it has measured."""
-    if out:
-        with atomic(out) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
+        write_report(report, options.out, quiet=True)
+    write_report(report, options.out)
 
 
 if __name__ == "__main__":

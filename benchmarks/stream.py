@@ -1,6 +1,6 @@
 """Training data from shards against training data in memory: faces a second, seconds a step, peak memory.
 
-Usage: python benchmarks/stream.py --data D [--weights H5] [--rows N ...] [--threads N] [--rounds N] [--round STEPS]
+Usage: python -m benchmarks.stream --data D [--weights H5] [--rows N ...] [--threads N] [--rounds N] [--round STEPS]
     [--json OUT]
 
 For each number of rows, FER2013's Training faces are repeated until there are so many, and written as shards into a
@@ -12,22 +12,20 @@ the page cache or the disk as the system has it; nothing is flushed.
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-from told import command, tell
 
+from benchmarks.peer_process import PeerProcess
+from benchmarks.report import command, write_report
 from mien.data import load_faces
 from mien.data.shards.reader import Shards
 from mien.data.shards.writer import write_shards
 
-HERE = Path(__file__).resolve().parent
 BLOCK = 4096
 
 
@@ -39,35 +37,13 @@ def repeated(faces, rows):
     yield faces.select("PublicTest")
 
 
-class Side:
-    """A process that answers one request at a time."""
-
-    def __init__(self, options, how, root):
-        words = [sys.executable, HERE / "stream_side.py", how, root]
-        words += ["--weights", options.weights] if options.weights else []
-        self.process = subprocess.Popen(
-            list(map(str, words)),
-            env=os.environ | {"OMP_NUM_THREADS": str(options.threads), "OMP_WAIT_POLICY": "passive"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.ready = self.answer()
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"a side ended with exit code {self.process.wait()}")
-        return json.loads(line)
-
-    def ask(self, request):
-        self.process.stdin.write(f"{request}\n")
-        self.process.stdin.flush()
-        return self.answer()
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+def start(options, how, root):
+    """A process that has read the data, with what it took."""
+    weights = ["--weights", options.weights] if options.weights else []
+    settings = {"OMP_NUM_THREADS": str(options.threads), "OMP_WAIT_POLICY": "passive"}
+    side = PeerProcess("stream_train.py", how, root, *weights, **settings)
+    side.ready = side.read()
+    return side
 
 
 def written(faces, rows, root):
@@ -87,15 +63,15 @@ def written(faces, rows, root):
 
 def compare(options, faces, rows, root):
     report = {"training_faces": rows, "shards": written(faces, rows, root)}
-    sides = {how: Side(options, how, root) for how in ("memory", "stream")}
+    sides = {how: start(options, how, root) for how in ("memory", "stream")}
     passes, rounds = ({how: [] for how in sides} for _ in range(2))
     for number in range(options.passes):
         for how in sorted(sides, reverse=bool(number % 2)):
-            passes[how].append(sides[how].ask("pass"))
-    fed = {how: sides[how].ask("peak") for how in sides}
+            passes[how].append(sides[how].request("pass"))
+    fed = {how: sides[how].request("peak") for how in sides}
     for number in range(options.rounds + 1):
         for how in sorted(sides, reverse=bool(number % 2)):
-            found = sides[how].ask(options.round)
+            found = sides[how].request(options.round)
             if number:  # the first round warms up
                 rounds[how].append(found)
     report |= {how: summary(sides[how], passes[how], rounds[how], fed[how]) for how in sides}
@@ -113,7 +89,7 @@ def summary(side, passes, rounds, fed):
         "pass_faces_a_second": round(max(one["faces"] / one["seconds"] for one in passes)),
         "training_faces_a_second": round(statistics.median(one["faces"] / one["seconds"] for one in rounds), 1),
         "peak_mb_fed": round(fed / 2**20),
-        "peak_mb_trained": round(side.ask("peak") / 2**20),
+        "peak_mb_trained": round(side.request("peak") / 2**20),
     }
 
 
@@ -135,13 +111,13 @@ def main():
             sets.append(compare(options, faces, rows, Path(name) / "shards"))
         print(json.dumps(sets[-1]), file=sys.stderr, flush=True)
     report = {
-        "command": command(__file__),
+        "command": command(__spec__.name),
         "threads": options.threads,
         "rounds": options.rounds,
         "steps_a_round": options.round,
         "sets": sets,
     }
-    tell(report, options.out)
+    write_report(report, options.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Minutes to the article's 62.36 % on PublicTest: the recipe fast against the article's pipeline in Keras, in one run.
 
-Usage: python benchmarks/time_to_accuracy.py --data D [--weights H5] [--epochs N] [--keras-epochs N] [--keras-part PART]
+Usage: python -m benchmarks.time_to_accuracy --data D [--weights H5] [--epochs N] [--keras-epochs N] [--keras-part PART]
     [--json OUT]
 
 Fast trains with its cycle cut to N epochs; its time ends with the first epoch whose validation (PublicTest) reaches
@@ -27,10 +27,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from keras_epoch import HERE, Side, keras_python, save_faces
 
-from mien._utils.environment import environment
-from mien._utils.files import atomic
+from benchmarks.environments import keras_python
+from benchmarks.keras_epoch import save_faces
+from benchmarks.peer_process import PeerProcess
+from benchmarks.report import RESULTS, command, write_report
 from mien.data import load_faces
 from mien.models.imagenet import find_weights
 from mien.models.load import load_bundle
@@ -39,11 +40,7 @@ from mien.training.summary import summarize_network
 
 TARGET = 0.6236
 HEAD_EPOCHS, FINE_EPOCHS = 5, 36
-PACE = HERE.parent / "results" / "keras_epoch.json"
-COMMAND = (
-    "python benchmarks/time_to_accuracy.py --data D --weights mobilenet_1_0_224_tf_no_top.h5"
-    " --json results/time_to_accuracy.json"
-)
+PACE = RESULTS / "keras_epoch.json"
 
 
 def peak(side=3072, calls=6):
@@ -61,10 +58,8 @@ def race(options, faces, weights, folder):
     """Keras' head epoch and fine-tuning epochs, ours in between; then the rest of ours; peaks along the way."""
     save_faces(faces, folder / "faces.npz", options.keras_part)
     python = keras_python(options.work.resolve())
-    keras = Side(python, HERE / "keras_side.py", folder / "faces.npz", weights, 1, options.keras_epochs)
-    mien = Side(
-        sys.executable, HERE / "mien_side.py", options.data, weights, "fast", folder / "run", f"{options.epochs}"
-    )
+    keras = PeerProcess("keras_train.py", folder / "faces.npz", weights, 1, options.keras_epochs, python=python)
+    mien = PeerProcess("mien_train.py", options.data, weights, "fast", folder / "run", f"{options.epochs}")
     peaks = [peak()]
     for turn in range(max(options.epochs, 1 + options.keras_epochs)):
         if turn <= options.keras_epochs:
@@ -122,7 +117,7 @@ def compare(keras, mien, peaks, faces, rate, part):
     epoch = statistics.median(row["seconds"] for row in mien.rows)
     done = work * (3 * splits["Training"] + splits["PublicTest"]) / epoch
     return {
-        "command": COMMAND,
+        "command": command(__spec__.name),
         "data": {"name": faces.name, "fingerprint": faces.fingerprint},
         "target": {"split": "PublicTest", "accuracy": TARGET},
         "seconds_to_target": {
@@ -140,7 +135,6 @@ def compare(keras, mien, peaks, faces, rate, part):
         "multiply_adds_a_face": work,
         "keras": {"epochs": keras.rows, **keras.read()},
         "mien": {"epochs": mien.rows},
-        **environment(),
     }
 
 
@@ -159,10 +153,7 @@ def main():
         keras, mien, peaks = race(options, faces, weights, Path(name))
         rate = inference(Path(name) / "run", np.concatenate([faces.select("PublicTest").images] * 2))
     report = compare(keras, mien, peaks, faces, rate, options.keras_part)
-    print(json.dumps(report, indent=2))
-    if options.out:
-        with atomic(options.out) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(report, options.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Half an hour of video through ``mien video``: every frame in the table and the copy, memory flat, sane after Ctrl-C.
 
-Usage: python benchmarks/video.py [--json OUT] [--minutes N]
+Usage: python -m benchmarks.video [--json OUT] [--minutes N]
 
 The video is made here: over a gray ground moves matplotlib's photo of Grace Hopper, and her mirror image comes and
 goes. The command is run twice as a process of its own: to the end, while its resident memory is watched, and with
@@ -22,10 +22,8 @@ import numpy as np
 from matplotlib.cbook import get_sample_data
 from PIL import Image
 
-from mien._utils.environment import environment
-from mien._utils.files import atomic
+from benchmarks.report import command, write_report
 
-COMMAND = "python benchmarks/video.py --json results/video.json"
 RATE, SIZE = 25, (320, 240)
 OPTIONS = ("--model", "fast", "--threads", "1", "--every", "25")
 
@@ -129,17 +127,14 @@ def main():
         video = {"frames": frames, "rate": RATE, "size": SIZE, "megabytes": round(clip.stat().st_size / 1e6, 1)}
     parts = quarters(full["samples"])
     report = {
-        "command": COMMAND, "options": " ".join(OPTIONS) + " --csv --annotate --plot --json", "video": video,
+        "command": command(__spec__.name),
+        "options": " ".join(OPTIONS) + " --csv --annotate --plot --json", "video": video,
         "opencv": cv2.__version__,
         "whole": shortened(full), "resident_mb_by_quarter": parts,
         "grown_mb_last_to_first_quarter": round(parts[3]["mean"] - parts[0]["mean"], 1), "interrupted": shortened(half),
         "note": "the machine was shared with other work while this ran, so its times are not figures to quote",
-        **environment(),
     }  # fmt: skip
-    print(json.dumps(report, indent=2))
-    if options.out:
-        with atomic(options.out) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(report, options.out)
 
 
 if __name__ == "__main__":

@@ -206,10 +206,3 @@ def test_a_wrong_command_or_output_would_be_found() -> None:
     assert not missing(command, ["a 12 b", "x", "│ c   │ 1,000 │"])
     assert missing(command, ["a 13 b", "│ c │ 1,000 │"]) == ["a   12 b", "│ c │ 1,000 │"]
     assert missing(command, ["│ c │ 1,000 │", "a 12 b"]) == ["│ c │ 1,000 │"]
-
-
-@pytest.mark.parametrize("script", ["docs_tables.py", "commands_page.py"])
-def test_pages_are_what_the_results_and_the_help_say(script: str) -> None:
-    command = [sys.executable, f"benchmarks/{script}", "--check"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -343,9 +342,3 @@ def test_the_lock_file_pins_one_version_and_names_no_address() -> None:
     assert {name: locked[f"node_modules/{name}"]["version"] for name in asked} == asked
     assert all("integrity" in one for name, one in locked.items() if name)
     assert "resolved" not in text
-
-
-def test_the_page_of_figures_says_what_the_results_say() -> None:
-    command = [sys.executable, "benchmarks/browser_page.py", "--check"]
-    done = subprocess.run(command, cwd=EXAMPLE.parent.parent, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

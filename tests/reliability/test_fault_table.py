@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import ast
 import json
-from importlib import util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import reliability
+from benchmarks.reliability import TABLE
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def loaded(path: Path) -> ModuleType:
-    spec = util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-BENCHMARK = loaded(ROOT / "benchmarks" / "reliability.py")
-TABLE: Path = BENCHMARK.TABLE
-ROWS: list[dict[str, Any]] = BENCHMARK.table_rows(TABLE.read_text(encoding="utf-8"))
+ROWS: list[dict[str, Any]] = reliability.table_rows(TABLE.read_text(encoding="utf-8"))
 
 
 def names_in(path: Path) -> set[str]:
@@ -68,10 +58,10 @@ def test_the_recorded_run_is_of_this_table_and_green() -> None:
     ],
 )
 def test_the_worst_of_a_tests_cases_counts(one: str, other: str, found: str) -> None:
-    assert BENCHMARK.worse(one, other) == BENCHMARK.worse(other, one) == found
+    assert reliability.worse(one, other) == reliability.worse(other, one) == found
 
 
 def test_a_case_that_erred_in_its_set_up_has_failed() -> None:
-    assert BENCHMARK.state(ElementTree.fromstring("<testcase><error/></testcase>")) == "failed"
-    assert BENCHMARK.state(ElementTree.fromstring("<testcase/>")) == "passed"
-    assert BENCHMARK.state(ElementTree.fromstring('<testcase><skipped message="why"/></testcase>')) == "skipped: why"
+    assert reliability.state(ElementTree.fromstring("<testcase><error/></testcase>")) == "failed"
+    assert reliability.state(ElementTree.fromstring("<testcase/>")) == "passed"
+    assert reliability.state(ElementTree.fromstring('<testcase><skipped message="why"/></testcase>')) == "skipped: why"

@@ -103,7 +103,7 @@ class CenterFace:
         threads: how many threads ONNX Runtime may use for a picture; 0 lets it choose.
     """
 
-    # benchmarks/framing.py, results/framing.json: medians over faces of Training, the side times 0.95, the margin by
+    # studies/framing.py, results/framing.json: medians over faces of Training, the side times 0.95, the margin by
     # which found faces of PublicTest were named best.
     framing: Framing | None = Framing(right=0.0, down=-0.02, side=1.15)
 
