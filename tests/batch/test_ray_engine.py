@@ -25,7 +25,9 @@ from mien.batch.job import Options, job_of, score
 from mien.batch.output import MANIFEST
 from mien.batch.ray_engine import _THREADS, score_on_ray
 from mien.batch.scorer import Scorer
+from mien.data.synthetic import draw_faces
 from mien.errors import ModelError, ServiceError
+from mien.inference import Predictor
 from support.collections_of_images import BAD, BATCH, PART, bytes_of, pictures, write_pictures
 
 pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
@@ -121,6 +123,18 @@ def test_a_connected_process_keeps_its_cluster(
     finally:
         ray.shutdown()
     assert bytes_of(tmp_path / "out") == alone
+
+
+def test_a_predictor_goes_to_another_process_by_ray(cluster: Any) -> None:
+    import ray
+
+    predictor, faces = Predictor("tiny", threads=1), draw_faces(3, seed=1).images
+    ray.init(address=cluster.address, logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        classify = ray.remote(lambda model: model.faces(faces))
+        assert ray.get(classify.remote(predictor), timeout=60) == predictor.faces(faces)
+    finally:
+        ray.shutdown()
 
 
 def test_ray_of_its_own_keeps_to_this_machine_and_leaves_nothing(
