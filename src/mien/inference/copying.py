@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, cast
 
 import cv2
 import numpy as np
@@ -39,21 +39,11 @@ SUFFIXES = tuple(_CODECS)
 """How the names of copies end."""
 
 
-class _Writer(Protocol):
-    codec: str
-    sound: str
-
-    def write(self, pixels: NDArray[np.uint8]) -> None: ...
-    def close(self) -> None: ...
-
-
 class _OpenCV:
     """The first of OpenCV's codecs that works here; it cannot write sound."""
 
-    sound = "no sound: ffmpeg is not on the PATH"
-
     def __init__(self, part: Path, size: tuple[int, int], rate: float) -> None:
-        self._part, self._count = part, 0
+        self.sound = f"no sound: there is no ffmpeg with {_FFMPEG[part.suffix.lower()][0]} on the PATH"
         level = cv2.utils.logging.setLogLevel(0)  # a codec that is absent is no error here
         try:
             for fourcc, self.codec in _CODECS[part.suffix.lower()].items():
@@ -66,17 +56,9 @@ class _OpenCV:
 
     def write(self, pixels: NDArray[np.uint8]) -> None:
         self._writer.write(pixels)
-        self._count += 1
 
     def close(self) -> None:
-        """See whether the copy has its frames: OpenCV does not say what it could not write."""
         self._writer.release()
-        capture = cv2.VideoCapture(str(self._part))
-        # WebM has no count, so that it is worked out from the duration.
-        found = round(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-        capture.release()
-        if found < self._count - (self._part.suffix.lower() == ".webm"):
-            raise DataError(f"only {found:,} of {self._count:,} frames could be written", mend="Is the disk full?")
 
 
 class _FFmpeg:
@@ -99,10 +81,8 @@ class _FFmpeg:
         self._pipe = cast("IO[bytes]", self._process.stdin)
 
     def write(self, pixels: NDArray[np.uint8]) -> None:
-        try:
-            self._pipe.write(np.ascontiguousarray(pixels).data)
-        except BrokenPipeError:
-            self.close()
+        """Raises BrokenPipeError where it has ended; :meth:`close` then says why."""
+        self._pipe.write(np.ascontiguousarray(pixels).data)
 
     def close(self) -> None:
         with suppress(BrokenPipeError):
@@ -110,9 +90,8 @@ class _FFmpeg:
         code = self._process.wait()
         with self._said:
             self._said.seek(0)
-            lines = self._said.read().decode(errors="replace").split("\n")
+            why = self._said.readline().decode(errors="replace").strip() or f"exit code {code}"
         if code:
-            why = next((line for line in lines if line), f"exit code {code}")
             raise DataError(f"not all frames could be written (ffmpeg: {why})", mend="Is the disk full?")
 
 
@@ -125,7 +104,7 @@ def _has_sound(program: str, source: Path) -> bool:
     return re.search(rb"Stream #0:.*: Audio: ", ran.stderr) is not None
 
 
-def _writer(part: Path, size: tuple[int, int], rate: float, source: Path | None) -> _Writer:
+def _writer(part: Path, size: tuple[int, int], rate: float, source: Path | None) -> _OpenCV | _FFmpeg:
     """ffmpeg where it is on the PATH and has the encoder: it is faster and writes sound; else OpenCV."""
     program = shutil.which("ffmpeg")
     if program is not None:
@@ -140,12 +119,13 @@ class Copy:
 
     Attributes:
         frames: how many frames it was given.
+        written: how many it has: more or fewer where the source's rate varies.
     """
 
-    def __init__(self, writer: _Writer, path: Path, size: tuple[int, int], rate: float) -> None:
+    def __init__(self, writer: _OpenCV | _FFmpeg, path: Path, size: tuple[int, int], rate: float) -> None:
         self._writer, self._path, self._size, self._rate = writer, path, size, rate
         self._last: NDArray[np.uint8] | None = None
-        self.frames = self._written = 0
+        self.frames = self.written = 0
         self._cut = self._time = 0.0
 
     def __str__(self) -> str:
@@ -169,14 +149,14 @@ class Copy:
 
     def _hold(self, until: float) -> None:
         """Show the last frame until a time, in seconds; not at all where a later frame has its place."""
-        while self._last is not None and self._written < round((until - self._cut) * self._rate):
+        while self._last is not None and self.written < round((until - self._cut) * self._rate):
             self._writer.write(self._last)
-            self._written += 1
+            self.written += 1
 
     def close(self, seconds: float | None) -> None:
         """Show the last frame, to the end where it is known, and end the file."""
         try:
-            self._hold(max(seconds or 0.0, (self._written + 1) / self._rate + self._cut))
+            self._hold(max(seconds or 0.0, (self.written + 1) / self._rate + self._cut))
         finally:
             self._writer.close()
 
@@ -206,8 +186,20 @@ def annotated_video(path: Path, video: Video) -> Iterator[Copy]:
         finally:
             with _removed_on_error(part, path):
                 copy.close(video.seconds if copy.frames == video.count else None)
-            if copy.frames == 0:
-                part.unlink()
+                _check(part, copy.written)
+
+
+def _check(part: Path, count: int) -> None:
+    """See whether a copy has its frames: OpenCV does not say what it could not write; one without frames goes."""
+    if count == 0:
+        part.unlink(missing_ok=True)
+        return
+    capture = cv2.VideoCapture(str(part))
+    found = round(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+    capture.release()
+    # WebM has no count, so that it is worked out from the duration.
+    if found < count - (part.suffix.lower() == ".webm"):
+        raise DataError(f"only {found:,} of {count:,} frames could be written", mend="Is the disk full?")
 
 
 @contextmanager
