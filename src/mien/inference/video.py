@@ -6,6 +6,7 @@ Three threads work at once: one reads, one looks, and the caller's own writes. T
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ class Video:
             raise DataError("it cannot be opened", self.name, mend)
         if self.file.stat().st_size == 0:
             raise DataError("the file is empty", self.name)
-        mend = f"Where it plays elsewhere, convert it: ffmpeg -i {self.name} -c:v libx264 OUT.mp4"
+        mend = f"Where it plays elsewhere, convert it: ffmpeg -i {shlex.quote(self.name)} -c:v libx264 OUT.mp4"
         if opened:
             raise DataError(f"OpenCV can decode no frame of it (its codec: {codec})", self.name, mend)
         raise DataError("it is not a readable video, or its end is missing", self.name, mend)
