@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -83,9 +82,9 @@ def test_a_face_is_followed_and_every_file_is_written(mien: Mien, walk: Path, tm
     assert f"{walk}: {FRAMES} frames (0:02), {FRAMES} looked at, {FRAMES - 3} faces" in ran.out
     row = next(line for line in ran.out.splitlines() if line.startswith("│ 1 "))
     assert [cell.strip() for cell in row.split("│")][3:6] == ["0:00.0", "0:01.3", str(FRAMES - 3)]
-    lines = [f"wrote {path}" for path in outputs]
-    assert ran.err.splitlines()[:2] + ran.err.splitlines()[3:] == lines[:2] + lines[3:]
-    assert re.fullmatch(rf"{re.escape(lines[2])} \((H\.264|VP9|MPEG-4).*\)", ran.err.splitlines()[2])
+    written = [line.partition(" (") for line in ran.err.splitlines() if line.startswith("wrote")]
+    assert [name for name, _, _ in written] == [f"wrote {path}" for path in outputs]
+    assert written[2][2].startswith(("H.264", "VP9", "MPEG-4"))
     assert sorted(path.name for path in outputs[0].parent.iterdir()) == sorted(path.name for path in outputs)
     rows = table(outputs[0])
     assert [row["frame"] for row in rows] == [str(number) for number in range(FRAMES)]

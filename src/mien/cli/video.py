@@ -23,7 +23,9 @@ SHOWN = 40
 
 
 def video(
-    source: Annotated[str, typer.Argument(metavar="FILE|CAMERA|URL", help="A video, or a camera's number, such as 0.")],
+    source: Annotated[
+        str, typer.Argument(metavar="FILE|CAMERA|URL", help="A video, a camera's number, such as 0, or an address.")
+    ],
     model: Annotated[Path, typer.Option("--model", metavar="MODEL", help=WHICH)] = Path("best"),
     detector: Annotated[
         str, typer.Option("--detector", help="auto, centerface, yunet, or none: every frame is a face crop.")
@@ -33,7 +35,12 @@ def video(
     ] = None,
     parquet: Annotated[Path | None, typer.Option("--parquet", metavar="OUT", help="The same as parquet.")] = None,
     annotate: Annotated[
-        Path | None, typer.Option("--annotate", metavar="OUT.mp4", help="Write a copy (MP4, WebM) with labelled faces.")
+        Path | None,
+        typer.Option(
+            "--annotate",
+            metavar="OUT.mp4",
+            help="Write a copy (MP4, WebM) with labelled faces; ffmpeg, where on the PATH, keeps the sound.",
+        ),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="OUT.png", help="Draw each track's emotions over time.")
