@@ -153,10 +153,10 @@ class Copy:
             self._writer.write(self._last)
             self.written += 1
 
-    def close(self, seconds: float | None) -> None:
-        """Show the last frame, to the end where it is known, and end the file."""
+    def close(self, seconds: float) -> None:
+        """Show the last frame, up to a time in seconds or at least once, and end the file."""
         try:
-            self._hold(max(seconds or 0.0, (self.written + 1) / self._rate + self._cut))
+            self._hold(max(seconds, (self.written + 1) / self._rate + self._cut))
         finally:
             self._writer.close()
 
@@ -185,7 +185,8 @@ def annotated_video(path: Path, video: Video) -> Iterator[Copy]:
             yield copy
         finally:
             with _removed_on_error(part, path):
-                copy.close(video.seconds if copy.frames == video.count else None)
+                # The rate is the mean one, so that of a whole file says where its last frame ends.
+                copy.close(copy.frames / video.rate if copy.frames == video.promised else 0.0)
                 _check(part, copy.written)
 
 
