@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from conftest import Ran
+from support.file_server import served
 
 Mien = Callable[..., Ran]
 FRAMES, RATE = 12, 6
@@ -81,7 +82,9 @@ def test_a_face_is_followed_and_every_file_is_written(mien: Mien, walk: Path, tm
     assert f"{walk}: {FRAMES} frames (0:02), {FRAMES} looked at, {FRAMES - 3} faces" in ran.out
     row = next(line for line in ran.out.splitlines() if line.startswith("│ 1 "))
     assert [cell.strip() for cell in row.split("│")][3:6] == ["0:00.0", "0:01.3", str(FRAMES - 3)]
-    assert ran.err.splitlines() == [f"wrote {path}" for path in outputs]
+    written = [line.partition(" (") for line in ran.err.splitlines() if line.startswith("wrote")]
+    assert [name for name, _, _ in written] == [f"wrote {path}" for path in outputs]
+    assert written[2][2].startswith(("H.264", "VP9", "MPEG-4"))
     assert sorted(path.name for path in outputs[0].parent.iterdir()) == sorted(path.name for path in outputs)
     rows = table(outputs[0])
     assert [row["frame"] for row in rows] == [str(number) for number in range(FRAMES)]
@@ -101,6 +104,12 @@ def test_json_is_one_document(mien: Mien, walk: Path) -> None:
     assert (track["track"], track["first"], track["looks"]) == (1, 0, 3)
     assert track["last"] == pytest.approx(8 / RATE)
     assert sum(track["probabilities"].values()) == pytest.approx(1)
+
+
+def test_an_address_is_read_as_a_file_is(mien: Mien, walk: Path) -> None:
+    with served(walk.parent) as address:
+        ran = mien("video", f"{address}{walk.name}", *FAST, "--allow-urls", "--every", 4, "--json")
+    assert (ran.code, json.loads(ran.out)["frames"]) == (0, FRAMES)
 
 
 def test_without_tracks_all_faces_are_one_row(mien: Mien, walk: Path, tmp_path: Path) -> None:
@@ -127,6 +136,7 @@ def test_a_video_that_was_cut_gives_what_it_has_and_says_so(mien: Mien, cut: Pat
         (["gone.mp4"], "no such file"),
         (["text.mp4", "--csv", "text.mp4"], "replace the input"),
         (["walk", "--annotate", "out.avi"], "Name a file that ends in .mp4"),
+        (["http://127.0.0.1/walk.mp4"], "Add --allow-urls"),
         (["walk", "--plot", "out.gif"], "as PNG or SVG"),
         (["walk", "--csv", "text.mp4/out.csv"], "cannot be written"),
         (["walk", "--model", "gone"], "gone"),

@@ -26,8 +26,9 @@ from mien.export.exporter import export_model
 from mien.models.bundle import Calibration
 from mien.models.load import ASSETS, load_bundle
 from mien.models.onnx.session import Session
-from support.browser_example import EXAMPLE, Visit, chromium, install, served
+from support.browser_example import EXAMPLE, Visit, chromium, install
 from support.chromium import find_browser
+from support.file_server import served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mien.emotions import LABELS
 from mien.errors import DataError
 from mien.inference import Detection, Face, Predictor
-from mien.inference.recording import Outputs, annotated_video, columns, record
+from mien.inference.recording import Outputs, columns, record
 from mien.inference.timeline import BINS, TRACKS, Timeline, clock, draw_timeline
 from mien.inference.tracking import TrackedFace, Tracker
 from mien.inference.video import FrameResult, Video
@@ -167,19 +167,6 @@ def test_the_copy_has_every_frame_and_shows_the_faces(clip: Path, predictor: Pre
         rim = np.abs(copy[5, 6:22].astype(int) - original[5, 6:22]).mean()
         looked = number - number % 3
         assert (rim > 40) == (looked not in DARK), number
-
-
-def test_frames_of_another_size_are_not_dropped(tmp_path: Path) -> None:
-    with annotated_video(tmp_path / "out.mp4", 64, 48, RATE) as add:
-        for number, shape in enumerate([(48, 64, 3), (96, 128, 3), (31, 17, 3)]):
-            add(FrameResult(number, number / RATE, True, (), np.full(shape, 128, np.uint8)))
-    assert [frame.shape for frame in frames_of(tmp_path / "out.mp4")] == [(48, 64, 3)] * 3
-
-
-def test_a_copy_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="too large for MPEG-4"), annotated_video(tmp_path / "a.mp4", 9000, 9, RATE):
-        pass
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_copy_ends_before_the_disk_is_full_and_plays(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 import threading
 from pathlib import Path
 
@@ -13,8 +15,11 @@ from mien.errors import DataError
 from mien.inference import Predictor
 from mien.inference.tracking import Tracker
 from mien.inference.video import Video, watch
+from support.ffmpeg import made_by_ffmpeg
+from support.file_server import served
 
 FRAMES, RATE = 20, 10
+PATTERN = ("-f", "lavfi", "-i", f"testsrc=s=64x48:r={FRAMES}:d=2", "-pix_fmt", "yuv420p")
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +68,45 @@ def test_what_is_no_video_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError):
         Video(name if "://" in name else tmp_path / name)
+
+
+def test_a_codec_that_cannot_be_decoded_is_named_with_what_converts_it(tmp_path: Path) -> None:
+    """Advice to convert it to MP4 is of no use: it is MP4."""
+    source = made_by_ffmpeg(tmp_path / "a b.mp4", *PATTERN, "-c:v", "libaom-av1", "-cpu-used", 8)
+    with pytest.raises(DataError, match=r"OpenCV can decode no frame of it \(its codec: AV1\)") as caught:
+        Video(source)
+    assert caught.value.mend is not None
+    converted = shlex.split(caught.value.mend.partition(": ")[2].replace("OUT.mp4", str(tmp_path / "out.mp4")))
+    subprocess.run(converted, check=True, capture_output=True)
+    with Video(tmp_path / "out.mp4") as video:
+        assert len(list(video.frames())) == 2 * FRAMES
+
+
+def test_a_trimmed_file_is_not_called_cut_and_a_cut_one_is(tmp_path: Path) -> None:
+    """An edit list shows the second half of its frames; all the others are in the file, too."""
+    whole = made_by_ffmpeg(tmp_path / "whole.mp4", *PATTERN, "-g", 100)
+    shown = ("-ss", 1, "-i", whole, "-c", "copy", "-movflags", "+faststart")
+    trimmed, cut = made_by_ffmpeg(tmp_path / "trimmed.mp4", *shown), tmp_path / "cut.mp4"
+    cut.write_bytes(trimmed.read_bytes()[: trimmed.stat().st_size * 9 // 10])
+    with Video(whole) as video:
+        assert (len(list(video.frames())), video.promised, video.notes) == (2 * FRAMES, 2 * FRAMES, [])
+    with Video(trimmed) as video:
+        assert (len(list(video.frames())), video.promised, video.notes) == (FRAMES, FRAMES, [])
+    with Video(cut) as video:
+        found = len(list(video.frames()))
+        assert 0 < found < FRAMES
+        assert video.notes == [f"cut or damaged: {found} of {FRAMES} frames could be read"]
+
+
+def test_an_address_is_opened_only_where_that_is_allowed(clip: Path) -> None:
+    with served(clip.parent) as address:
+        with pytest.raises(DataError, match="addresses are not opened unless you ask for it"):
+            Video(f"{address}clip.mp4")
+        with Video(f"{address}clip.mp4", allow_urls=True) as video:
+            times = [frame.time for frame in video.frames()]
+        assert times == pytest.approx([number / RATE for number in range(FRAMES)])
+        with pytest.raises(DataError, match="Does the address answer") as caught:
+            Video(f"{address.replace('//', '//user:secret@')}gone.mp4", allow_urls=True)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(DataError, match="only http, https, rtsp, rtsps addresses"):
+        Video("file://" + str(clip), allow_urls=True)

@@ -6,10 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -18,11 +15,6 @@ EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "browser"
 PATIENCE = 120
 """Seconds for npm, and for the page to start, before giving up."""
 READY = "html[data-ready=yes]"
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: a test's output is its result."""
 
 
 def install(folder: Path) -> Path:
@@ -35,20 +27,6 @@ def install(folder: Path) -> Path:
     command = ["npm", "ci", "--prefer-offline"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=PATIENCE)
     return folder
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder to this machine alone; gives its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=folder))
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @contextmanager

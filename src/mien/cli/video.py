@@ -23,7 +23,9 @@ SHOWN = 40
 
 
 def video(
-    source: Annotated[str, typer.Argument(metavar="FILE|CAMERA", help="A video, or a camera's number, such as 0.")],
+    source: Annotated[
+        str, typer.Argument(metavar="FILE|CAMERA|URL", help="A video, a camera's number, such as 0, or an address.")
+    ],
     model: Annotated[Path, typer.Option("--model", metavar="MODEL", help=WHICH)] = Path("best"),
     detector: Annotated[
         str, typer.Option("--detector", help="auto, centerface, yunet, or none: every frame is a face crop.")
@@ -33,7 +35,12 @@ def video(
     ] = None,
     parquet: Annotated[Path | None, typer.Option("--parquet", metavar="OUT", help="The same as parquet.")] = None,
     annotate: Annotated[
-        Path | None, typer.Option("--annotate", metavar="OUT.mp4", help="Write a copy with the faces framed, labelled.")
+        Path | None,
+        typer.Option(
+            "--annotate",
+            metavar="OUT.mp4",
+            help="Write a copy (MP4, WebM) with labelled faces; ffmpeg, where on the PATH, keeps the sound.",
+        ),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="OUT.png", help="Draw each track's emotions over time.")
@@ -46,6 +53,7 @@ def video(
     min_confidence: Annotated[
         float, typer.Option("--min-confidence", min=0, max=1, help="Below this probability a face is uncertain.")
     ] = 0.0,
+    allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Open http, https and rtsp addresses.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Follow the faces of a video or camera and their expressions, frame by frame, in memory that does not grow.
@@ -59,11 +67,11 @@ def video(
 
     outputs = Outputs(csv, parquet, annotate, plot)
     outputs.check(source)
-    with Video(source) as opened:
+    with Video(source, allow_urls) as opened:
         predictor = Predictor(model, threads, detector, min_confidence)
         with stop_on_signals() as stop:
             found = _record(opened, predictor, outputs, every, track, stop.event)
-    print_json(found.to_dict()) if as_json else _print(found)
+    print_json(found.to_dict()) if as_json else _print(found, annotate)
     if found.stopped:
         kept = f"; kept: {', '.join(map(str, found.written))}" if found.written else ""
         error_line(f"interrupted after {found.frames:,} frames{kept}")
@@ -83,7 +91,7 @@ def _record(opened: Video, predictor: Predictor, outputs: Outputs, every: int, t
         return record(opened, predictor, outputs, every, Tracker() if track else None, stop, heard)
 
 
-def _print(found: Recording) -> None:
+def _print(found: Recording, annotate: Path | None) -> None:
     from mien.inference.timeline import clock
 
     labels, rows = found.timeline.labels, []
@@ -104,4 +112,5 @@ def _print(found: Recording) -> None:
     for note in found.notes:
         stderr.print(f"note: {note}", markup=False)
     for path in found.written if not found.stopped else ():
-        stderr.print(f"wrote {path}", markup=False)
+        how = f" ({found.copy})" if path == annotate else ""
+        stderr.print(f"wrote {path}{how}", markup=False)

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any, cast
+from typing import Any
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from mien._utils.files import growing, part_of, protect
 from mien.errors import DataError
+from mien.inference.copying import SUFFIXES, Copy, annotated_video
 from mien.inference.predictor import Predictor
 from mien.inference.results import FACE_COLUMNS, face_cells
 from mien.inference.timeline import Timeline, check_plot, save_timeline
-from mien.inference.tracking import TrackedFace, Tracker
+from mien.inference.tracking import Tracker
 from mien.inference.video import FrameResult, Video, watch
-from mien.inference.writers import draw_faces, parquet_rows
+from mien.inference.writers import parquet_rows
 
 Sink = Callable[[FrameResult], None]
-_ROOM = 20_000_000  # bytes that must be free for the copy to go on: OpenCV is silent where the disk is full
-_LONGEST = 8190  # pixels of a side that OpenCV's encoder takes
 _OF_FRAME = ("frame", "time", "looked", "faces")
 
 
@@ -40,7 +35,7 @@ class Outputs:
     Attributes:
         csv: a row for each face of each frame, and one for a frame without faces.
         parquet: the same.
-        annotate: an MP4 with the faces framed and labelled.
+        annotate: an MP4 or WebM with the faces framed and labelled.
         plot: the timeline of the tracks, PNG or SVG.
     """
 
@@ -65,8 +60,9 @@ class Outputs:
         """
         grown = [part_of(path) for path in (self.csv, self.parquet, self.annotate) if path is not None]
         protect([*self.paths(), *grown], [source])
-        if self.annotate is not None and self.annotate.suffix.lower() != ".mp4":
-            raise DataError("annotated videos are written as MP4", self.annotate, "Name a file that ends in .mp4.")
+        if self.annotate is not None and self.annotate.suffix.lower() not in SUFFIXES:
+            mend = "Name a file that ends in .mp4 or .webm."
+            raise DataError("annotated videos are written as MP4 or WebM", self.annotate, mend)
         if self.plot is not None:
             check_plot(self.plot)
 
@@ -90,6 +86,7 @@ class Recording:
         notes: what the reader of the results should know.
         stopped: whether it was stopped before the video's end.
         written: the files.
+        copy: how the annotated copy is encoded, such as ``"H.264, with sound"``; None where there is none.
     """
 
     video: str
@@ -106,6 +103,7 @@ class Recording:
     notes: tuple[str, ...]
     stopped: bool
     written: tuple[Path, ...]
+    copy: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The summary, ready for JSON; ``longest`` lists the tracks that were seen most, at most 128 of them."""
@@ -125,6 +123,7 @@ class Recording:
             "notes": list(self.notes),
             "stopped": self.stopped,
             "written": [str(path) for path in self.written],
+            "copy": self.copy,
         }
 
 
@@ -188,11 +187,18 @@ def record(
         raise DataError(f"it cannot be written ({error.strerror or error})", error.filename) from error
     except cv2.error as error:
         raise DataError(f"OpenCV cannot go on after frame {tally.given} ({error.err})", video.name) from error
-    return _recorded(video, tally, timeline, outputs, stop.is_set(), time.perf_counter() - started)
+    copy = next((str(sink) for sink in writers if isinstance(sink, Copy)), None)
+    return _recorded(video, tally, timeline, outputs, stop.is_set(), time.perf_counter() - started, copy)
 
 
 def _recorded(
-    video: Video, tally: _Tally, timeline: Timeline, outputs: Outputs, stopped: bool, elapsed: float
+    video: Video,
+    tally: _Tally,
+    timeline: Timeline,
+    outputs: Outputs,
+    stopped: bool,
+    elapsed: float,
+    copy: str | None,
 ) -> Recording:
     return Recording(
         video=video.name,
@@ -210,6 +216,7 @@ def _recorded(
         notes=tuple(video.notes),
         stopped=stopped,
         written=tuple(path for path in outputs.paths() if path.exists()),
+        copy=copy,
     )
 
 
@@ -220,7 +227,7 @@ def _writers(stack: ExitStack, outputs: Outputs, video: Video, labels: Sequence[
     if outputs.parquet is not None:
         writers.append(stack.enter_context(parquet_table(outputs.parquet, labels)))
     if outputs.annotate is not None:
-        writers.append(stack.enter_context(annotated_video(outputs.annotate, video.width, video.height, video.rate)))
+        writers.append(stack.enter_context(annotated_video(outputs.annotate, video)))
     return writers
 
 
@@ -273,71 +280,3 @@ def parquet_table(path: Path, labels: Sequence[str]) -> Iterator[Sink]:
     """
     with growing(path) as part, parquet_rows(part, columns(labels)) as add:
         yield lambda seen: add(to_rows(seen, labels))
-
-
-@contextmanager
-def annotated_video(path: Path, width: int, height: int, rate: float) -> Iterator[Sink]:
-    """An MP4 with every frame and its faces drawn into it; it plays however it ends. It has no sound.
-
-    Frames follow at an even rate, so where the source's do not, times in the copy differ. MPEG-4 wants even sides: an
-    odd one is made longer by a pixel, a copy of the last.
-
-    Raises:
-        DataError: where it cannot be written.
-    """
-    size = (width + width % 2, height + height % 2)
-    if max(size) > _LONGEST:
-        raise DataError(f"frames of {width}x{height} are too large for MPEG-4", path, f"It takes {_LONGEST} a side.")
-    with growing(path) as part:
-        writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
-        if not writer.isOpened():
-            part.unlink(missing_ok=True)
-            raise DataError(f"OpenCV cannot write a video of {width}x{height} at {rate:g} frames/s here", path)
-        count = 0
-
-        def add(seen: FrameResult) -> None:
-            nonlocal count
-            if seen.pixels is None:
-                raise ValueError("an annotated copy needs the frames' pixels")
-            if count % 100 == 0 and shutil.disk_usage(part.parent).free < _ROOM:
-                raise DataError(f"the disk is full after {count:,} frames", path, "These are kept.")
-            writer.write(_fitted(_drawn(seen.pixels, seen.faces), size))
-            count += 1
-
-        try:
-            yield add
-        finally:
-            writer.release()
-            if count == 0:
-                part.unlink()
-        if count:
-            _check_copy(part, path, count)
-
-
-def _check_copy(part: Path, path: Path, count: int) -> None:
-    """See whether the copy has its frames: OpenCV does not say what it could not write."""
-    capture = cv2.VideoCapture(str(part))
-    found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-    capture.release()
-    if found < count:
-        part.unlink(missing_ok=True)
-        raise DataError(f"only {found:,} of {count:,} frames could be written", path, "Is the disk full?")
-
-
-def _drawn(pixels: NDArray[np.uint8], faces: Sequence[TrackedFace]) -> NDArray[np.uint8]:
-    """A copy of a frame, BGR, with its faces' frames and labels."""
-    if not faces:
-        return pixels
-    image = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-    draw_faces(image, [(one.face, f"{one.track}: " if one.track else "") for one in faces])
-    return cast("NDArray[np.uint8]", cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR))
-
-
-def _fitted(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A frame of the copy's size: OpenCV silently drops others, and a video may change its size on the way."""
-    down, across = size[1] - pixels.shape[0], size[0] - pixels.shape[1]
-    if (down, across) == (0, 0):
-        return pixels
-    if down in (0, 1) and across in (0, 1):
-        return cast("NDArray[np.uint8]", cv2.copyMakeBorder(pixels, 0, down, 0, across, cv2.BORDER_REPLICATE))
-    return cast("NDArray[np.uint8]", cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
