@@ -20,8 +20,20 @@
 from __future__ import annotations
 
 import importlib
+import os
+import re
 from pathlib import Path
 from types import ModuleType
+
+
+def printable(text: str | os.PathLike[str]) -> str:
+    """A path or text that UTF-8 can write: bytes of names that are no UTF-8 are escaped, as in ``Jos\\xe9.png``."""
+    return re.sub("[\ud800-\udfff]", _escaped, os.fspath(text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 class MienError(Exception):
@@ -37,8 +49,8 @@ class MienError(Exception):
 
     def __init__(self, what: str, where: str | Path | None = None, mend: str | None = None) -> None:
         super().__init__(what, where, mend)
-        self.what = what
-        self.where = None if where is None else str(where)
+        self.what = printable(what)
+        self.where = None if where is None else printable(str(where))
         self.mend = mend
 
     def __str__(self) -> str:

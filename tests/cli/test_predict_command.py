@@ -183,7 +183,7 @@ def test_an_empty_folder_is_an_error(mien: Mien, tiny_run: Run, tmp_path: Path) 
     (tmp_path / "notes.txt").write_text("no picture")
     ran = mien("predict", tmp_path, "--model", tiny_run.out)
     assert ran.code == 2
-    assert "no picture in this folder" in ran.err
+    assert "no image in this folder" in ran.err
 
 
 def test_folders_patterns_and_names_are_found_once_and_in_order(crops: list[Path], tmp_path: Path) -> None:

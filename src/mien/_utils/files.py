@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -45,6 +46,18 @@ def _identity(path: str | Path) -> object:
     except OSError:
         return os.path.realpath(name)
     return found.st_dev, found.st_ino
+
+
+def require_regular(path: Path) -> None:
+    """Refuse what is neither a file nor a folder, such as a pipe, whose reader might wait for ever.
+
+    Raises:
+        DataError: where it is such.
+        OSError: where nothing is there.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise DataError("it is no regular file", path, "Save it to a file first.")
 
 
 @contextmanager

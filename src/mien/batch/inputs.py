@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Literal
 
@@ -30,12 +31,14 @@ class Collection:
         kind: pictures in a folder, parquet files of images, or a list of names.
         base: the folder or address that relative names lie below.
         tables: whether it is a folder of parquet files.
+        unread: what the folder holds and is not read, by the ends of the names, once its parts were given.
     """
 
     name: str
     kind: Kind
     base: str
     tables: bool = False
+    unread: Counter[str] = field(default_factory=Counter, compare=False)
 
     def parts(self, size: int) -> Iterator[Part]:
         """The parts of ``size`` rows, the last of fewer, in the order of the input.
@@ -43,15 +46,16 @@ class Collection:
         Raises:
             DataError: where the input cannot be read on; the parts before are good.
         """
+        self.unread.clear()
         return cut_shards(self._shards(), size) if self.kind == "shards" else cut_names(self._names(), size)
 
     def _names(self) -> Iterator[str | None]:
         if self.kind == "folder":
-            return _only(self.name, IMAGE_SUFFIXES, PARQUET)
+            return _only(self.name, IMAGE_SUFFIXES, PARQUET, self.unread)
         return _reachable(name for one in self._files() for name in _listed(one))
 
     def _files(self) -> Iterable[str]:
-        return _only(self.name, PARQUET, IMAGE_SUFFIXES) if self.tables else [self.name]
+        return _only(self.name, PARQUET, IMAGE_SUFFIXES, self.unread) if self.tables else [self.name]
 
     def _shards(self) -> Iterator[Shard]:
         for name in self._files():
@@ -105,13 +109,15 @@ def _here(name: str) -> str:
     return name if is_url(name) else os.getcwd()  # noqa: PTH109
 
 
-def _only(folder: str, wanted: tuple[str, ...], others: tuple[str, ...]) -> Iterator[str]:
+def _only(folder: str, wanted: tuple[str, ...], others: tuple[str, ...], unread: Counter[str]) -> Iterator[str]:
     for path in walk(folder):
         if path.lower().endswith(wanted):
             yield path
         elif path.lower().endswith(others):
             mend = "Name a folder that holds one kind, or a list of what is to be scored."
-            raise DataError("this folder holds both pictures and parquet files", path, mend)
+            raise DataError("this folder holds both images and parquet files", path, mend)
+        else:
+            unread[PurePath(path).suffix.lower() or "no suffix"] += 1
 
 
 def _reachable(names: Iterable[str | None]) -> Iterator[str | None]:

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from threading import Event
@@ -50,6 +50,7 @@ class Summary:
         kept: how many rows were there before this run.
         seconds: how long it took.
         stopped: whether it was stopped before its end.
+        unread: how many files of the folder are not read, by the ends of their names.
     """
 
     out: str
@@ -64,6 +65,7 @@ class Summary:
     kept: int = 0
     seconds: float = 0.0
     stopped: bool = False
+    unread: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The summary, ready for JSON, with the rows a second that this run scored."""
@@ -164,7 +166,7 @@ def score(
         summary.stopped = stop.is_set() and not run.complete
         if not summary.stopped:
             run.finish(path if single else None)
-    summary.seconds = time.perf_counter() - begin
+    summary.seconds, summary.unread = time.perf_counter() - begin, dict(collection.unread)
     return summary
 
 
@@ -245,7 +247,7 @@ def _already(
     if options.again and told["errors"]:
         raise DataError("a finished file has no parts that could be scored again", path, mend)
     summary.rows = summary.kept = told["rows"]
-    summary.errors, summary.parts = told["errors"], told["parts"]
+    summary.errors, summary.parts, summary.unread = told["errors"], told["parts"], dict(collection.unread)
     return summary
 
 

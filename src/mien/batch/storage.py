@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from mien._utils.files import require_regular
 from mien.data.decoding import Source
+from mien.data.walk import is_hidden, walk_files
 from mien.errors import DataError, ImageError, MissingExtraError, require
 from mien.inference.inputs import URL_LIMIT, fetch_image
 
@@ -74,20 +76,18 @@ def is_folder(name: str) -> bool:
 
 
 def walk(folder: str) -> Iterator[str]:
-    """Every file below a folder, by its full name, sorted; hidden ones are left out, a loop of links ends at a depth.
-
-    Only one folder's names are held at a time, and those of the folders above it.
+    """Every file below a folder, by its full name, sorted; as :func:`mien.data.walk.walk_files`.
 
     Raises:
         DataError: where a folder cannot be read.
     """
-    return _walk(folder, _DEPTH)
+    return _walk(folder, _DEPTH) if is_url(folder) else walk_files(folder, lambda *_: True)
 
 
 def _walk(folder: str, depth: int) -> Iterator[str]:
     # With its slash a folder's name sorts as the names below it do among those of its neighbours.
     for name in sorted(_entries(folder)):
-        path = f"{folder.rstrip('/')}/{name}" if is_url(folder) else os.path.join(folder, name)  # noqa: PTH118
+        path = f"{folder.rstrip('/')}/{name}"
         if not name.endswith("/"):
             yield path
         elif depth:
@@ -95,22 +95,16 @@ def _walk(folder: str, depth: int) -> Iterator[str]:
 
 
 def _entries(folder: str) -> list[str]:
-    """The names in a folder, those of folders with a slash behind them."""
-    if not is_url(folder):
-        try:
-            found = [(entry.name, entry.is_dir()) for entry in os.scandir(folder)]
-        except OSError as error:
-            raise DataError(f"this folder cannot be read ({error.strerror})", folder) from error
-    else:
-        system, path = filesystem(folder)
-        try:
-            listed = system.ls(path, detail=True)
-        except Exception as error:  # as in is_folder
-            raise _unread(folder, error) from error
-        here = path.rstrip("/")
-        below = [one for one in listed if one["name"].rstrip("/") != here]
-        found = [(one["name"].rstrip("/").rpartition("/")[2], one["type"] == "directory") for one in below]
-    return [f"{name}/" if inside else name for name, inside in found if not name.startswith(".")]
+    """The names in a folder at an address, those of folders with a slash behind them."""
+    system, path = filesystem(folder)
+    try:
+        listed = system.ls(path, detail=True)
+    except Exception as error:  # as in is_folder
+        raise _unread(folder, error) from error
+    here = path.rstrip("/")
+    below = [one for one in listed if one["name"].rstrip("/") != here]
+    found = [(one["name"].rstrip("/").rpartition("/")[2], one["type"] == "directory") for one in below]
+    return [f"{name}/" if inside else name for name, inside in found if not is_hidden(name)]
 
 
 def opened(name: str) -> IO[bytes]:
@@ -121,6 +115,7 @@ def opened(name: str) -> IO[bytes]:
     """
     try:
         if not is_url(name):
+            require_regular(Path(name))
             return Path(name).open("rb")
         system, path = filesystem(name)
         return system.open(path, "rb")  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.batch.chunks import Part
-from mien.errors import require
+from mien.errors import printable, require
 from mien.inference.results import Prediction, face_cells
 
 MARK = b"mien"
@@ -72,7 +72,7 @@ def encode(
     arrow, parquet = require("pyarrow", "score"), require("pyarrow.parquet", "score")
     rows = [_row(one) for one in predictions]
     for number, (row, name) in enumerate(zip(rows, names, strict=True), part.first):
-        row |= {"row": number, "uri": readable(name)}
+        row |= {"row": number, "uri": printable(name)}
     errors = sum(row["error"] is not None for row in rows)
     stamp = ChunkMetadata(job, part.number, part.first, len(rows), part.digest, errors)
     columns = schema(labels).with_metadata({MARK: json.dumps(asdict(stamp))})
@@ -85,11 +85,6 @@ def _row(one: Prediction) -> dict[str, Any]:
     """The surest face's cells; none where no face was found."""
     head = {"error": one.error, "faces": None if one.error is not None else len(one.faces)}
     return head | (face_cells(one.faces[0]) if one.faces else {})
-
-
-def readable(name: str) -> str:
-    """A name as text that UTF-8 can write: what a file system's name holds beside it is replaced."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def read_stamp(path: Path) -> ChunkMetadata | None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mien.errors import MienError
+from mien.errors import MienError, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -33,7 +33,7 @@ def error_line(error: MienError | str) -> None:
     """Print an error as one line on stderr; of processes that train together only the first to meet one does."""
     if in_a_group() and not _claimed(os.environ[_TOLD]):
         return
-    line = " ".join(str(error).split())
+    line = printable(" ".join(str(error).split()))
     stderr.print(f"error: {line}", style="red" if sys.stderr.isatty() else None, markup=False)
 
 
@@ -52,7 +52,15 @@ def _claimed(path: str) -> bool:
 
 def print_json(value: Any) -> None:
     """Print one JSON document on stdout, and nothing else."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(_printable(value), indent=2, allow_nan=False) + "\n")
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_printable(key): _printable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(one) for one in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], text: int = 1) -> None:
@@ -64,7 +72,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for position, column in enumerate(columns):
         table.add_column(escape(column), justify="left" if position < text else "right", overflow="fold")
     for row in rows:
-        table.add_row(*[escape(str(cell)) for cell in row])
+        table.add_row(*[escape(printable(str(cell))) for cell in row])
     wide = console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=10_000)
     wide.print(table)
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.console import console, error_line, print_table, progress_bar, quiet_libraries
+from mien.cli.console import console, error_line, print_table, progress_bar, quiet_libraries, stderr
 from mien.cli.evaluate import WHICH, print_probabilities
+from mien.errors import printable
 
 if TYPE_CHECKING:
     from mien.data.decoding import Source
@@ -72,13 +73,17 @@ def predict(
     """
     quiet_libraries()  # before they are imported
     from mien._utils.files import part_of, protect
+    from mien.data.walk import describe_unread
     from mien.errors import DataError
     from mien.inference import Predictor
     from mien.inference.inputs import find_images
     from mien.inference.writers import csv_writer, parquet_writer
     from mien.models.load import find_bundle
 
-    paths = find_images(images, allow_urls)
+    unread: Counter[str] = Counter()
+    paths = find_images(images, allow_urls, unread)
+    if line := describe_unread(unread):
+        stderr.print(line, style="yellow", markup=False)
     copies = _copy_names(paths, annotate) if annotate else []
     tables = [path for path in (csv, parquet) if path is not None]
     protect([*tables, *map(part_of, tables), *copies], [*paths, find_bundle(model)])
@@ -185,7 +190,7 @@ def _print_tally(tally: Tally) -> None:
     """One face with all its percentages; several as a table with the two most probable emotions of each, and sums."""
     if tally.images == tally.faces == 1:
         path, face = tally.shown[0]
-        console.print(f"{path}: {face.emotion}", markup=False)
+        console.print(f"{printable(path)}: {face.emotion}", markup=False)
         print_probabilities(face)
         return
     if tally.shown:

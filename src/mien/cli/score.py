@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,11 +57,14 @@ def score(
     """
     quiet_libraries()  # before they are imported
     from mien.batch.job import Options
+    from mien.data.walk import describe_unread
 
     options = Options(model, detector, batch, part, workers, engine.value, address, again)
     with stop_on_signals() as stop:
         found = _run(source, out, options, stop.event)
     print_json(found.to_dict()) if as_json else _print(found)
+    if line := describe_unread(Counter(found.unread)):
+        stderr.print(line, style="yellow", markup=False)
     if found.errors:
         stderr.print(f"note: {found.errors:,} of {found.rows:,} rows have an error; the column error says which")
     if found.stopped:

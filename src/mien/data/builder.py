@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mien.data.faces import SIDE, UNLABELLED, USAGES, Faces, Usage
 from mien.emotions import LABELS, Emotion
-from mien.errors import BadRowError, DataError
+from mien.errors import BadRowError, DataError, printable
 
 TRAINING = USAGES.index(Usage.TRAINING)
 """The index of Training in :data:`mien.data.faces.USAGES`."""
@@ -138,7 +138,7 @@ class Builder:
 
     def _line(self, path: Path, place: str, what: str) -> str:
         relative = path.name if path == self.root else path.relative_to(self.root).as_posix()
-        return ": ".join(part for part in (relative, place, what) if part)
+        return printable(": ".join(part for part in (relative, place, what) if part))
 
     def tick(self, done: int, total: int, unit: str) -> None:
         """Pass on how far the reading is."""

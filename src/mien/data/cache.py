@@ -36,9 +36,9 @@ def content_key(files: Sequence[Path], root: Path, *traits: object) -> str:
     """SHA-256 (hex) of the files' bytes and their names below ``root``, and of whatever else the result hangs on."""
     digest = hashlib.sha256(repr((VERSION, *traits)).encode())
     for path in files:
-        name = path.name if path == root else str(path).removeprefix(str(root))
+        name = os.fsencode(path.name if path == root else str(path).removeprefix(str(root)))
         content = _file_digest(path)
-        digest.update(f"{len(name)}:{name}:".encode())
+        digest.update(b"%d:%s:" % (len(name), name))
         digest.update(content)
     return digest.hexdigest()
 

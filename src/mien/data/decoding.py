@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from mien._utils.files import require_regular
 from mien.data.crops import resize_face, to_gray
 from mien.data.faces import SIDE
-from mien.errors import ImageError
+from mien.errors import DataError, ImageError
 
 
 @runtime_checkable
@@ -151,7 +152,10 @@ def read_image(source: Source, channels: Channels = "rgb", max_pixels: int = MAX
         mend = "Fetch it and give its bytes, or use mien predict --allow-urls."
         raise ImageError("an address is not a file, and nothing is fetched unasked", source, mend)
     try:
+        require_regular(Path(source))
         return _from_bytes(Path(source).read_bytes(), max_pixels)
+    except DataError as error:
+        raise ImageError(error.what, source, error.mend) from error
     except OSError as error:
         raise ImageError(error.strerror or str(error), source) from error
     except ValueError as error:  # a zero byte in the path

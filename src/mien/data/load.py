@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from mien._utils.files import require_regular
 from mien.data.builder import Builder, Progress, StreamingBuilder, is_emotion, is_split
 from mien.data.cache import content_key, read_cache, write_cache
 from mien.data.classes import CLASSES_FILE
@@ -17,7 +20,8 @@ from mien.data.readers.csv_files import header_columns, read_csv, read_tar
 from mien.data.readers.images import find_images, read_images
 from mien.data.readers.parquet import read_npz, read_parquet
 from mien.data.splits import needs_splits, with_splits
-from mien.errors import DataError
+from mien.data.walk import describe_unread
+from mien.errors import DataError, printable
 
 _HEADER = 1 << 16
 _RICHEST_FIRST = ("icml_face_data.csv", "fer2013.csv", "fer2013.tar.gz")
@@ -29,12 +33,13 @@ _KNOWN = (
 
 
 class _Plan(NamedTuple):
-    """How a source is to be read: its kind, the files that the result hangs on, and the reader."""
+    """How a source is read: its kind, the files that the result hangs on, the reader; and what else lies there."""
 
     kind: str
     root: Path
     files: Sequence[Path]
     read: Callable[[Builder], None]
+    unread: str | None = None
 
 
 def load_faces(
@@ -69,17 +74,17 @@ def load_faces(
     """
     with _readable(source):
         path = find_source(source)
-        plan = _recognise(path)
+        plan, name = _recognise(path), printable(path.name)
         traits = (plan.kind, skip_bad, *(() if divide else ("undivided",)))
         key = content_key(plan.files, plan.root, *traits) if cache else ""
-        faces = read_cache(key, path.name) if cache else None
+        faces = read_cache(key, name) if cache else None
         if faces is None:
-            faces = _read(plan, path.name, skip_bad, progress)
+            faces = _read(plan, name, skip_bad, progress)
             if divide and needs_splits(faces, _names_splits(plan)):
                 faces = with_splits(faces)
             if cache:
                 write_cache(key, faces)
-    return faces
+    return replace(faces, notes=(*faces.notes, plan.unread)) if plan.unread else faces
 
 
 def stream_faces(
@@ -132,6 +137,7 @@ def find_source(source: str | Path | None) -> Path:
     if not path.exists():
         origin = "" if source is not None else " (from MIEN_DATA)"
         raise DataError(f"there is no such file or folder{origin}", named, "Check the path.")
+    require_regular(path)
     return path
 
 
@@ -187,10 +193,13 @@ def _recognise_folder(folder: Path) -> _Plan:
     plan = _tables_in(folder) or _arrays_in(folder)
     if plan is None and (inner := _only_folder(folder)) is not None:
         return _recognise_folder(inner)
-    images = [] if plan else find_images(folder)
+    unread: Counter[str] = Counter()
+    images = [] if plan else find_images(folder, unread)
     if images:
         listed = [folder / CLASSES_FILE] if (folder / CLASSES_FILE).is_file() else []
-        plan = _Plan("images", folder, [*images, *listed], partial(read_images, images, folder))
+        unread -= Counter({Path(CLASSES_FILE).suffix: len(listed)})
+        files, read = [*images, *listed], partial(read_images, images, folder)
+        plan = _Plan("images", folder, files, read, describe_unread(unread))
     if plan is None:
         raise DataError("the folder holds no data set", folder, _KNOWN)
     return plan

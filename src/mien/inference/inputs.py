@@ -6,15 +6,16 @@ import glob
 import os
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mien.data.decoding import IMAGE_SUFFIXES
+from mien.data.walk import describe_unread, is_hidden, walk_files
 from mien.errors import DataError, ImageError
 
 URL_LIMIT = 50_000_000
 """The most bytes that are fetched from a URL."""
-_DEPTH = 32
 
 
 def is_url(name: str) -> bool:
@@ -22,24 +23,26 @@ def is_url(name: str) -> bool:
     return name.lower().startswith(("http://", "https://", "ftp://", "file://"))
 
 
-def find_images(names: Iterable[str], allow_urls: bool = False) -> list[str]:
+def find_images(names: Iterable[str], allow_urls: bool = False, unread: Counter[str] | None = None) -> list[str]:
     """Every picture that the names mean, in their order; below a folder, sorted by path; none twice.
 
     Args:
         names: files, folders (searched to the bottom for files with a picture's suffix), patterns such as
             ``"photos/**/*.jpg"``, or URLs. A file that is named stays, be it there or not: reading it gives its error.
         allow_urls: whether http and https addresses may be among them.
+        unread: counts the files of the folders that are not read, by the ends of their names.
 
     Raises:
         DataError: for a URL that is not allowed, a folder or pattern without a picture.
     """
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}
     for name in names:
-        found.update(dict.fromkeys(_of(name, allow_urls)))
-    return list(found)
+        for one in _of(name, allow_urls, Counter() if unread is None else unread):
+            found.setdefault(one if is_url(one) else os.path.realpath(one), one)
+    return list(found.values())
 
 
-def _of(name: str, allow_urls: bool) -> list[str]:
+def _of(name: str, allow_urls: bool, unread: Counter[str]) -> list[str]:
     if is_url(name):
         if not allow_urls:
             raise DataError("URLs are not fetched unless you ask for it", name, "Add --allow-urls.")
@@ -47,33 +50,26 @@ def _of(name: str, allow_urls: bool) -> list[str]:
             raise DataError("only http and https addresses are fetched", name, "Name the file by its path.")
         return [name]
     if Path(name).is_dir():
-        below = sorted(_walk(name, _DEPTH))
+        below = list(walk_files(name, unread=unread))
         if not below:
-            raise DataError("no picture in this folder", name, f"Pictures end in {', '.join(IMAGE_SUFFIXES)}.")
+            what = "; ".join(filter(None, ("no image in this folder", describe_unread(unread))))
+            raise DataError(what, name, f"Images end in {', '.join(IMAGE_SUFFIXES)}.")
         return below
     if glob.has_magic(name) and not os.path.lexists(name):
-        # Path.glob takes no absolute pattern.
-        matching = sorted(path for path in glob.glob(name, recursive=True) if not Path(path).is_dir())  # noqa: PTH207
+        matching = sorted(_matching(Path(name)))
         if not matching:
             raise DataError("no file fits this pattern", name, "Check it, and quote it against the shell.")
         return matching
     return [name]
 
 
-def _walk(folder: str, depth: int) -> Iterator[str]:
-    """Pictures below a folder; hidden ones are left out, and a loop of links ends at the depth."""
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise DataError(f"this folder cannot be read ({error.strerror})", folder) from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            if depth:
-                yield from _walk(entry.path, depth - 1)
-        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-            yield entry.path
+def _matching(pattern: Path) -> Iterator[str]:
+    """The regular files that fit a pattern; ``**`` follows no links, and hidden names are left out, as in a shell."""
+    base = Path(pattern.anchor)
+    means_hidden = any(part.startswith(".") for part in pattern.parts)
+    for path in base.glob(str(pattern.relative_to(pattern.anchor))):
+        if path.is_file() and (means_hidden or not any(map(is_hidden, path.parts))):
+            yield str(path)
 
 
 def fetch_image(url: str, limit: int = URL_LIMIT) -> bytes:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from mien.errors import printable
+
 UNCERTAIN = "uncertain"
 """The emotion of a face whose most probable class is less probable than the ``min_confidence`` that was asked for."""
 
@@ -86,13 +88,13 @@ class Prediction:
 
     def __repr__(self) -> str:
         if self.error is not None:
-            return f"Prediction({self.path}: {self.error})"
+            return f"Prediction({printable(self.path)}: {self.error})"
         names = ", ".join(f"{face.emotion} {face.confidence:.1%}" for face in self.faces) or "no face"
-        return f"Prediction({self.path}, {self.width}x{self.height}: {names})"
+        return f"Prediction({printable(self.path)}, {self.width}x{self.height}: {names})"
 
     def to_dict(self) -> dict[str, Any]:
         """The prediction, ready for JSON."""
-        head = {"path": self.path, "width": self.width, "height": self.height}
+        head = {"path": printable(self.path), "width": self.width, "height": self.height}
         return head | {"faces": [face.to_dict() for face in self.faces], "error": self.error}
 
     def to_rows(self, labels: Iterable[str] = ()) -> list[dict[str, Any]]:
@@ -101,7 +103,7 @@ class Prediction:
         Args:
             labels: the classes, for the columns of rows without a face.
         """
-        head = {"path": self.path, "width": self.width, "height": self.height}
+        head = {"path": printable(self.path), "width": self.width, "height": self.height}
         blank = dict.fromkeys(("face", *FACE_COLUMNS, *labels)) | {"error": self.error}
         rows = [head | blank | {"face": place} | face_cells(face) for place, face in enumerate(self.faces)]
         return rows or [head | blank]

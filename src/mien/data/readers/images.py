@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from mien.data.builder import TRAINING, Builder, is_emotion, label_from_word, usage_from_word
 from mien.data.classes import HINT, Classes, folder_classes
 from mien.data.crops import resize_face
-from mien.data.decoding import IMAGE_SUFFIXES, decode_gray
+from mien.data.decoding import decode_gray
 from mien.data.faces import SIDE
+from mien.data.walk import is_image, walk_files
 
-_CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 _BATCH = 1024
-_DEPTH = 6
 _NUMBERED = re.compile(r"(Training|PublicTest|PrivateTest|test)_(\d{1,18})")
 
 
@@ -62,22 +61,15 @@ def _decode_or_error(data: bytes | None) -> Decoded | ValueError:
         return error
 
 
-def find_images(root: Path) -> list[Path]:
-    """Every file below ``root`` that is an image or stands where only images belong, sorted by path."""
-    return sorted(map(Path, _walk(root, _DEPTH)), key=os.fspath)
+def find_images(root: Path, unread: Counter[str] | None = None) -> list[Path]:
+    """Every file below ``root`` that is an image or stands where only images belong, sorted by path.
 
-
-def _walk(folder: str | Path, depth: int) -> Iterator[str]:
-    is_leaf = is_emotion(Path(folder).name)
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
-                continue
-            if entry.is_dir():
-                if depth:
-                    yield from _walk(entry.path, depth - 1)
-            elif is_leaf or entry.name.lower().endswith(IMAGE_SUFFIXES):
-                yield entry.path
+    Args:
+        root: the folder.
+        unread: counts the files that are not read, by the ends of their names.
+    """
+    found = walk_files(str(root), lambda folder, name: is_emotion(folder) or is_image(folder, name), unread)
+    return [Path(path) for path in found]
 
 
 def read_images(files: Sequence[Path], root: Path, builder: Builder) -> None:
