@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mien.data.faces import SIDE
 from mien.inference.detection import Box, Detection, Detector, Framing, kept_boxes
 
-MARGIN = 4 / 3
+MARGIN = 2.0
 """How many times its smallest face a detector is shown a face that it must find (benchmarks/small_faces.py)."""
 NOTED = 2 * SIDE
 """Where faces below this size, in pixels, are out of reach a prediction says so: they have twice the detail of the
@@ -60,7 +60,7 @@ class TiledDetector:
         return [found[i] for i in kept_boxes(boxes, np.array([one.score or 0.0 for one in found]), 0.3)]
 
     def _in_tiles(self, image: NDArray[np.uint8], zoom: float, coarser: float) -> Iterator[Detection]:
-        """The faces at a scale, less those that a tile's border cuts: another tile or a coarser scale has them whole."""
+        """The faces at a scale, less those cut by a tile's border, which another tile or scale has whole."""
         height, width = image.shape[:2]
         tile = int(self._detector.side * zoom)
         overlap = min(tile // 2, int(MARGIN * self._detector.smallest * coarser) + 1)

@@ -82,7 +82,7 @@ class Client:
         several = images if isinstance(images, list | tuple) else [images]
         if not several:
             return []
-        asked = {"detector": detector, "min_confidence": min_confidence}
+        asked: dict[str, str | float] = {"detector": detector, "min_confidence": min_confidence}
         asked |= {name: value for name, value in (("model", model), ("min_face", min_face)) if value is not None}
         files = [("images", (_name(place, one), _data(one))) for place, one in enumerate(several)]
         answer = self._ask("POST", "/v1/predict", params=asked, files=files)
