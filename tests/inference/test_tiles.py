@@ -21,19 +21,19 @@ GRID = [(240 + 560 * column, 150 + 520 * row) for row in range(3) for column in 
 
 @pytest.fixture(scope="module")
 def scene() -> NDArray[np.uint8]:
-    """A large gray image, RGB uint8 (1800, 3200, 3), with 15 portraits whose faces are about 80 pixels high."""
+    """A large gray image, RGB uint8 (1800, 3200, 3), with 15 portraits whose faces are about 40 pixels high."""
     matplotlib = pytest.importorskip("matplotlib")
     photo = read_image(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg").pixels
-    small = cv2.resize(photo, (205, 240), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(photo, (102, 120), interpolation=cv2.INTER_AREA)
     image = np.full((1800, 3200, 3), 120, np.uint8)
     for left, top in GRID:
-        image[top : top + 240, left : left + 205] = small
+        image[top : top + 120, left : left + 102] = small
     return image
 
 
 def test_every_position_is_in_a_tile_and_every_face_whole_in_one() -> None:
     rng = np.random.default_rng(0)
-    for _ in range(300):
+    for _ in range(100):
         length, tile = int(rng.integers(1, 3000)), int(rng.integers(2, 700))
         overlap = int(rng.integers(0, tile))
         starts = tile_starts(length, tile, overlap)
@@ -47,18 +47,13 @@ def test_every_position_is_in_a_tile_and_every_face_whole_in_one() -> None:
 
 
 def test_small_faces_are_found_once_and_where_they_are(scene: NDArray[np.uint8]) -> None:
-    assert len(Predictor("tiny", threads=2, detector="centerface").predict(scene).faces) < len(GRID)
-    found = Predictor("tiny", threads=2, detector="centerface", min_face=60).predict(scene)
+    assert not Predictor("tiny", threads=2, detector="centerface").predict(scene).faces
+    found = Predictor("tiny", threads=2, detector="centerface", min_face=35).predict(scene)
     assert found.note is None
     assert len(found.faces) == len(GRID)
-    corners = sorted(GRID)
-    for face, (left, top) in zip(
-        sorted(found.faces, key=lambda one: (one.box[0] // 200, one.box[1])), corners, strict=True
-    ):
-        x, y, width, height = face.box
-        assert left + 60 < x + width / 2 < left + 150
-        assert top + 30 < y + height / 2 < top + 150
-        assert 50 < height < 130
+    middles = [(x + width / 2, y + height / 2) for x, y, width, height in (one.box for one in found.faces)]
+    for left, top in GRID:
+        assert sum(left + 30 < x < left + 75 and top + 20 < y < top + 70 for x, y in middles) == 1
 
 
 def test_reading_keeps_the_pixels_that_a_small_face_needs() -> None:
