@@ -86,15 +86,17 @@ def scene(shape, faces, grounds, rng):
 
 
 def searched(predictor, image, truths):
-    """How many faces are found, how many finds are false or double, and the seconds."""
-    begin = time.perf_counter()
-    found = predictor.predict(image)
-    seconds = time.perf_counter() - begin
+    """How many faces are found, how many finds are false or double, and the seconds, the best of three."""
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        found = predictor.predict(image)
+        seconds.append(time.perf_counter() - begin)
     hits = [[i for i, truth in enumerate(truths) if hit(face.box, truth)] for face in found.faces]
     once = {one for some in hits for one in some}
     return {
         "found": len(once), "false": sum(not some for some in hits), "double": sum(map(bool, hits)) - len(once),
-        "seconds": round(seconds, 3), "note": found.note,
+        "seconds": round(min(seconds), 3), "note": found.note,
     }  # fmt: skip
 
 

@@ -54,12 +54,14 @@ class Job:
         return {
             "sha256": self.bundle.sha256, "input": self.place,
             "detector": self.detector, "batch": self.batch, "part": self.rows,
-        } | ({"min_face": self.min_face} if self.min_face else {})  # fmt: skip
+            "min-face": self.min_face,
+        }  # fmt: skip
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the settings, hex."""
-        return hashlib.sha256(json.dumps(self.settings).encode()).hexdigest()
+        given = {name: value for name, value in self.settings.items() if value is not None}
+        return hashlib.sha256(json.dumps(given).encode()).hexdigest()
 
 
 class Scorer:
