@@ -98,7 +98,7 @@ def test_json_is_a_document_a_line(mien: Mien, tiny_run: Run, crops: list[Path])
     found = [json.loads(line) for line in ran.out.splitlines()]
     assert found == [one.to_dict() for one in Predictor(tiny_run.out).crops(crops)]
     for one in found:
-        assert list(one) == ["path", "width", "height", "faces", "error"]
+        assert list(one) == ["path", "width", "height", "faces", "error", "note"]
         assert list(one["faces"][0]) == ["box", "detection", "emotion", "confidence", "probabilities"]
         assert sum(one["faces"][0]["probabilities"].values()) == pytest.approx(1)
 
