@@ -26,6 +26,7 @@ from mien.inference.detection import CenterFace
 SIZES = (12, 16, 18, 20, 22, 24, 28, 32, 40, 48, 64)
 SHAPES = ((1536, 1024), (3000, 2000), (6000, 4000))
 SIDE, COUNT = 110, 40
+COMMAND = "python benchmarks/small_faces.py --data D --photos PORTRAITS --scenes DIRS --json results/small_faces.json"
 
 
 def portraits(folder, detector, count=160):
@@ -113,7 +114,13 @@ def main():
         "FER2013": list(load_faces(args.data).select("PublicTest").images[:COUNT]),
         "portraits": list(squares(people))[:COUNT],
     }
-    result = {"by_size": by_size(CenterFace(threads=2), people), "faces": COUNT, "side": SIDE, "scenes": []}
+    result = {
+        "command": COMMAND,
+        "by_size": by_size(CenterFace(threads=2), people),
+        "faces": COUNT,
+        "side": SIDE,
+        "scenes": [],
+    }
     for shape in SHAPES:
         for kind, faces in pasted.items():
             image, truths = scene(shape, faces, grounds, np.random.default_rng(0))
