@@ -22,6 +22,7 @@ NEED = {
     "compare": "TensorFlow and fer in an environment of their own",
     "detectors": "photos, the file of YuNet",
     "framing": "photos, the file of YuNet",
+    "small_faces": "portraits, scikit-learn's photos",
     "browser": "npm, Chromium",
 }
 """What a command needs beside the data and `mien[dev]`."""

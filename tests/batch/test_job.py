@@ -23,7 +23,7 @@ from mien.batch.chunks import Part
 from mien.batch.inputs import open_collection
 from mien.batch.job import Options, Summary, job_of, score
 from mien.batch.local_engine import score_here
-from mien.batch.output import JOB, MANIFEST, Output
+from mien.batch.output import JOB, MANIFEST, Output, check_settings
 from mien.batch.scorer import Job, Scorer
 from mien.batch.table import read_stamp
 from mien.errors import DataError, ModelError, ParallelError
@@ -285,7 +285,7 @@ def test_parts_with_errors_may_be_done_again(table: Path, scored: Path, copied: 
         (replace(LOCAL, model="fast"), "the scores of another model .tiny, SHA-256"),
         (replace(LOCAL, batch=8), "begun with --batch 16, not 8. Add --batch 16"),
         (replace(LOCAL, part=64), "begun with --part 32, not 64"),
-        (replace(LOCAL, detector="centerface"), "begun with --detector none, not centerface"),
+        (replace(LOCAL, detector="centerface", min_face=40), "begun with --detector none, not centerface"),
     ],
 )
 def test_another_model_or_setting_is_refused(table: Path, copied: Path, options: Options, what: str) -> None:
@@ -293,6 +293,18 @@ def test_another_model_or_setting_is_refused(table: Path, copied: Path, options:
     with pytest.raises(DataError, match=what):
         score(str(table), copied, options)
     assert bytes_of(copied) == before
+
+
+def test_the_smallest_face_is_part_of_the_job(table: Path) -> None:
+    job = job_for(table, Options("tiny", "centerface", min_face=40))
+    plain = job_for(table, Options("tiny", "centerface"))
+    assert (job.settings["min-face"], plain.settings["min-face"]) == (40, None)
+    assert job.digest != plain.digest
+    with pytest.raises(DataError, match=r"begun without --min-face. Leave --min-face away"):
+        check_settings(plain.settings, job, table)
+    with pytest.raises(DataError, match=r"begun with --min-face 40, not None. Add --min-face 40"):
+        check_settings(job.settings, plain, table)
+    assert Scorer(job)._predictor.min_face == 40
 
 
 def test_another_input_is_refused(table: Path, blobs: list[bytes], copied: Path, tmp_path: Path) -> None:

@@ -75,13 +75,30 @@ def test_one_face_has_all_its_percentages(mien: Mien, tiny_run: Run, crops: list
     assert [line.split()[0] for line in ran.out.splitlines()[1:]] == list(LABELS)
 
 
+def test_what_is_out_of_reach_is_noted_once_and_min_face_searches(mien: Mien, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (3000, 200)).save(tmp_path / name)
+    ran = mien("predict", tmp_path, "--model", "tiny", "--detector", "centerface", "--json")
+    assert ran.code == 0
+    assert ran.err.count("note: ") == 1
+    assert "faces smaller than 112 pixels are out of reach" in ran.err
+    assert "(the same in 1 more)" in ran.err
+    assert all("out of reach" in json.loads(line)["note"] for line in ran.out.splitlines())
+    ran = mien("predict", tmp_path, "--model", "tiny", "--detector", "centerface", "--min-face", 90, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert [json.loads(line)["note"] for line in ran.out.splitlines()] == [None, None]
+    ran = mien("predict", tmp_path, "--model", "tiny", "--detector", "none", "--min-face", 90)
+    assert ran.code == 2
+    assert "knows no smallest face" in ran.err
+
+
 def test_json_is_a_document_a_line(mien: Mien, tiny_run: Run, crops: list[Path]) -> None:
     ran = mien("predict", *crops, "--model", tiny_run.out / "best.mien", "--detector", "none", "--json")
     assert (ran.code, ran.err) == (0, "")
     found = [json.loads(line) for line in ran.out.splitlines()]
     assert found == [one.to_dict() for one in Predictor(tiny_run.out).crops(crops)]
     for one in found:
-        assert list(one) == ["path", "width", "height", "faces", "error"]
+        assert list(one) == ["path", "width", "height", "faces", "error", "note"]
         assert list(one["faces"][0]) == ["box", "detection", "emotion", "confidence", "probabilities"]
         assert sum(one["faces"][0]["probabilities"].values()) == pytest.approx(1)
 

@@ -101,6 +101,7 @@ def test_answers_are_ready_for_json() -> None:
             {"box": [1, 2, 3, 4], "detection": 0.5, "emotion": "Angry", "confidence": 1 / 7, "probabilities": EVEN}
         ],
         "error": None,
+        "note": None,
     }
     assert repr(face) == "Face(Angry 14.3%, box=(1, 2, 3, 4))"
 

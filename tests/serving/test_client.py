@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from PIL import Image
 
 from conftest import ROOT
 from mien.errors import ServiceError
@@ -40,6 +42,19 @@ def test_predictions_are_the_predictors(url: str, files: list[bytes], alone: lis
         assert found.faces[0].probabilities == pytest.approx(expected.faces[0].probabilities, abs=1e-5)
         assert found.faces[0].box == (0, 0, 48, 48)
     assert unsure.faces[0].emotion == UNCERTAIN
+
+
+def test_a_request_may_ask_for_small_faces(url: str) -> None:
+    """Where it does not, the note says what is out of reach; the service's limits bound what it costs."""
+    buffer = io.BytesIO()
+    Image.new("L", (3000, 200)).save(buffer, "PNG")
+    with Client(url) as client:
+        note = client.predict(buffer.getvalue()).note
+        assert note is not None
+        assert "out of reach" in note
+        assert client.predict(buffer.getvalue(), min_face=90).note is None
+        with pytest.raises(ServiceError, match="min_face"):
+            client.predict(buffer.getvalue(), min_face=0)
 
 
 def test_what_is_refused_is_one_error(url: str, predictor: Predictor, files: list[bytes], tmp_path: Path) -> None:

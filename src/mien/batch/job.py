@@ -24,7 +24,7 @@ from mien.batch.scorer import Job
 from mien.batch.storage import absolute, is_url
 from mien.batch.table import Scored
 from mien.errors import DataError, ParallelError, require
-from mien.inference.detection import find_detector
+from mien.inference.predictor import Predictor
 from mien.inference.yunet import yunet_file
 from mien.models.load import DEFAULT, find_bundle, load_bundle
 
@@ -87,6 +87,7 @@ class Options:
         engine: ``ray``, ``local`` or ``auto``: Ray where it is installed, else processes of this machine.
         address: of a Ray cluster.
         again: score parts that hold errors once more.
+        min_face: as :class:`mien.inference.Predictor`'s; only with a detector that searches.
     """
 
     model: str | Path = DEFAULT
@@ -97,6 +98,7 @@ class Options:
     engine: Engine = "auto"
     address: str | None = None
     again: bool = False
+    min_face: int | None = None
 
     @property
     def rows(self) -> int:
@@ -260,10 +262,10 @@ def job_of(options: Options, collection: Collection) -> Job:
     detector = options.detector
     if detector == "auto":
         detector = "centerface" if yunet_file(missing_ok=True) is None else "yunet"
-    find_detector(detector, 1)
-    return Job(
-        load_bundle(options.model), detector, options.batch, options.rows, collection.base, absolute(collection.name)
-    )
+    bundle = load_bundle(options.model)
+    Predictor(bundle, 1, detector, min_face=options.min_face)  # so that what is wrong is raised here, once
+    place = absolute(collection.name)
+    return Job(bundle, detector, options.batch, options.rows, collection.base, place, options.min_face)
 
 
 def _check_places(source: str, out: str | Path) -> None:

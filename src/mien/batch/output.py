@@ -158,8 +158,10 @@ def check_settings(found: dict[str, Any], job: Job, place: Path) -> None:
         raise DataError(f"it holds the scores of another input ({found.get('input')})", place, _ELSEWHERE)
     for name, value in wanted.items():
         if found.get(name) != value:
-            mend = f"Add --{name} {found.get(name)} to go on with it. {_ELSEWHERE}"
-            raise DataError(f"it was begun with --{name} {found.get(name)}, not {value}", place, mend)
+            before = found.get(name)
+            mend = f"Leave --{name} away" if before is None else f"Add --{name} {before}"
+            begun = f"without --{name}" if before is None else f"with --{name} {before}, not {value}"
+            raise DataError(f"it was begun {begun}", place, f"{mend} to go on with it. {_ELSEWHERE}")
 
 
 def merged(path: Path) -> dict[str, Any] | None:

@@ -37,6 +37,7 @@ class Job:
         rows: how many rows a part has.
         base: the folder or address that relative names lie below.
         place: the input, as an absolute path or an address.
+        min_face: as :class:`mien.inference.Predictor`'s.
     """
 
     bundle: Bundle
@@ -45,6 +46,7 @@ class Job:
     rows: int
     base: str
     place: str
+    min_face: int | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -52,12 +54,14 @@ class Job:
         return {
             "sha256": self.bundle.sha256, "input": self.place,
             "detector": self.detector, "batch": self.batch, "part": self.rows,
+            "min-face": self.min_face,
         }  # fmt: skip
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the settings, hex."""
-        return hashlib.sha256(json.dumps(self.settings).encode()).hexdigest()
+        given = {name: value for name, value in self.settings.items() if value is not None}
+        return hashlib.sha256(json.dumps(given).encode()).hexdigest()
 
 
 class Scorer:
@@ -70,7 +74,7 @@ class Scorer:
     def __init__(self, job: Job) -> None:
         self.job = job
         # One thread each: workers are as many as cores, and a worker's rows must not depend on their number.
-        self._predictor = Predictor(job.bundle, 1, job.detector, batch=job.batch)
+        self._predictor = Predictor(job.bundle, 1, job.detector, batch=job.batch, min_face=job.min_face)
         self._cursor = Cursor()
 
     @cached_property

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mien.models.bundle import Bundle
 
 WHICH = "A shipped model's name (best, fast, tiny), a bundle, an ONNX file of mien export, or the folder of a run."
+MIN_FACE = "The smallest face to find, in pixels of the original image; smaller ones take longer."
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help=WHICH)]
 
 

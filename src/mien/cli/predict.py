@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import console, error_line, print_table, progress_bar, quiet_libraries, stderr
-from mien.cli.evaluate import WHICH, print_probabilities
+from mien.cli.evaluate import MIN_FACE, WHICH, print_probabilities
 from mien.errors import printable
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Tally:
     def __init__(self) -> None:
         self.images = self.faces = self.without = 0
         self.failed: list[str] = []
+        self.notes: list[str] = []
         self.shown: list[tuple[str, Face]] = []
         self.emotions: Counter[str] = Counter()
 
@@ -45,6 +46,8 @@ class Tally:
         self.shown += [(one.path, face) for face in one.faces[: SHOWN - len(self.shown)]]
         if one.error is not None:
             self.failed.append(one.path)
+        if one.note is not None:
+            self.notes.append(f"{one.path}: {one.note}")
 
 
 def predict(
@@ -65,6 +68,7 @@ def predict(
     ] = 0.0,
     threads: Annotated[int, typer.Option("--threads", min=0, help="Threads of the networks; 0: all cores.")] = 0,
     max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Larger pictures are refused.")] = 100_000_000,
+    min_face: Annotated[int | None, typer.Option("--min-face", metavar="PIXELS", min=1, help=MIN_FACE)] = None,
     allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch pictures from http and https.")] = False,
 ) -> None:
     """Find the faces in pictures and name their expressions.
@@ -87,7 +91,7 @@ def predict(
     copies = _copy_names(paths, annotate) if annotate else []
     tables = [path for path in (csv, parquet) if path is not None]
     protect([*tables, *map(part_of, tables), *copies], [*paths, find_bundle(model)])
-    predictor = Predictor(model, threads, detector, min_confidence, batch, max_pixels)
+    predictor = Predictor(model, threads, detector, min_confidence, batch, max_pixels, min_face)
     tally = Tally()
     writers: list[Sink] = [tally.add]
     try:
@@ -103,6 +107,9 @@ def predict(
         raise DataError(f"it cannot be written ({error.strerror or error})", error.filename) from error
     if not as_json:
         _print_tally(tally)
+    if tally.notes:
+        more = f" (the same in {len(tally.notes) - 1:,} more)" if len(tally.notes) > 1 else ""
+        stderr.print(f"note: {tally.notes[0]}{more}", markup=False)
     if tally.failed:
         error_line(f"{len(tally.failed):,} of {tally.images:,} pictures could not be read")
     if stopped:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import console, error_line, print_json, progress_bar, quiet_libraries, stderr
-from mien.cli.evaluate import WHICH
+from mien.cli.evaluate import MIN_FACE, WHICH
 from mien.cli.signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def score(
         str | None, typer.Option("--address", metavar="A", help="A Ray cluster, such as 10.0.0.1:6379, or auto.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Score parts that hold errors once more.")] = False,
+    min_face: Annotated[int | None, typer.Option("--min-face", metavar="PIXELS", min=1, help=MIN_FACE)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Score a collection of any size into parquet: a row a picture, exactly once, errors in a column.
@@ -59,7 +60,7 @@ def score(
     from mien.batch.job import Options
     from mien.data.walk import describe_unread
 
-    options = Options(model, detector, batch, part, workers, engine.value, address, again)
+    options = Options(model, detector, batch, part, workers, engine.value, address, again, min_face)
     with stop_on_signals() as stop:
         found = _run(source, out, options, stop.event)
     print_json(found.to_dict()) if as_json else _print(found)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mien.cli.console import stderr
+from mien.cli.evaluate import MIN_FACE
 from mien.cli.signals import leave_sigterm
 
 
@@ -25,6 +26,7 @@ def serve(
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
     threads: Annotated[int, typer.Option("--threads", min=0, help="Threads of each process; 0: all cores.")] = 0,
     detector: Annotated[str, typer.Option("--detector", help="auto, centerface or yunet.")] = "auto",
+    min_face: Annotated[int | None, typer.Option("--min-face", metavar="PIXELS", min=1, help=MIN_FACE)] = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page beside REST.")] = True,
     max_body: Annotated[int, typer.Option("--max-body", min=1, help="Bytes of a request.")] = 20_000_000,
     max_held: Annotated[int, typer.Option("--max-held", min=1, help="Bytes of all that wait.")] = 256_000_000,
@@ -60,7 +62,7 @@ def serve(
         origins=tuple(cors or ()),
     )  # fmt: skip
     models = tuple(model or ["best"])
-    options = Options(models, data, host, port, api_key_file, workers, page, detector, settings)
+    options = Options(models, data, host, port, api_key_file, workers, page, detector, min_face, settings)
     code = run(options, lambda line: stderr.print(line, markup=False))
     if code:
         raise typer.Exit(code)

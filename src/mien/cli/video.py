@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import console, error_line, print_json, print_table, progress_bar, quiet_libraries, stderr
-from mien.cli.evaluate import WHICH
+from mien.cli.evaluate import MIN_FACE, WHICH
 from mien.cli.signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def video(
         float, typer.Option("--min-confidence", min=0, max=1, help="Below this probability a face is uncertain.")
     ] = 0.0,
     allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Open http, https and rtsp addresses.")] = False,
+    min_face: Annotated[int | None, typer.Option("--min-face", metavar="PIXELS", min=1, help=MIN_FACE)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Follow the faces of a video or camera and their expressions, frame by frame, in memory that does not grow.
@@ -68,7 +69,7 @@ def video(
     outputs = Outputs(csv, parquet, annotate, plot)
     outputs.check(source)
     with Video(source, allow_urls) as opened:
-        predictor = Predictor(model, threads, detector, min_confidence)
+        predictor = Predictor(model, threads, detector, min_confidence, min_face=min_face)
         with stop_on_signals() as stop:
             found = _record(opened, predictor, outputs, every, track, stop.event)
     print_json(found.to_dict()) if as_json else _print(found, annotate)

@@ -6,6 +6,7 @@ A file's size in pixels is checked before anything is decoded, so that a small f
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 import threading
@@ -100,7 +101,7 @@ class LoadedImage:
     """An upright image in memory.
 
     Attributes:
-        pixels: RGB uint8 (H, W, 3), reduced where the original's longer side is above :data:`MAX_SIDE`.
+        pixels: RGB uint8 (H, W, 3), reduced where :func:`read_image` says so.
         width: the upright original's, in pixels.
         height: the upright original's, in pixels.
     """
@@ -116,11 +117,13 @@ class LoadedImage:
         return self.width / width, self.height / height
 
 
-def read_image(source: Source, channels: Channels = "rgb", max_pixels: int = MAX_PIXELS) -> LoadedImage:
+def read_image(
+    source: Source, channels: Channels = "rgb", max_pixels: int = MAX_PIXELS, max_zoom: float = math.inf
+) -> LoadedImage:
     """Read a image from a path, an encoded file's bytes, an array or a Pillow image.
 
     EXIF's rotation is undone, transparency laid over white, 16 bits brought to 8; of an animation the first frame is
-    taken.
+    taken. An image whose longer side is above :data:`MAX_SIDE` is reduced to that.
 
     Args:
         source: a path; bytes of PNG, JPEG, WebP, BMP, GIF, TIFF, PPM or AVIF; an array (H, W), (H, W, 1), (H, W, 3) or
@@ -128,22 +131,23 @@ def read_image(source: Source, channels: Channels = "rgb", max_pixels: int = MAX
             (C, H, W) or (H, W) of the same; an open file; a Pillow image; or a function that gives bytes.
         channels: the order of an array's colours; files and Pillow images know their own.
         max_pixels: a image with more is refused before it is decoded.
+        max_zoom: no pixel stands for more than so many of the original's in a row, at least 1.
 
     Raises:
         ImageError: where it is no image, only a part of one, or too large.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source, channels, max_pixels)
+        return _from_array(source, channels, max_pixels, max_zoom)
     if isinstance(source, Image.Image):
-        return _guarded(source, max_pixels)
+        return _guarded(source, max_pixels, max_zoom)
     if isinstance(source, SupportsTensor):
-        return _from_array(_channels_last(source.detach().cpu().numpy()), channels, max_pixels)
+        return _from_array(_channels_last(source.detach().cpu().numpy()), channels, max_pixels, max_zoom)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_bytes(bytes(source), max_pixels)
+        return _from_bytes(bytes(source), max_pixels, max_zoom)
     if callable(source):
-        return _from_bytes(source(), max_pixels)
+        return _from_bytes(source(), max_pixels, max_zoom)
     if hasattr(source, "read"):
-        return _from_bytes(_contents(source), max_pixels)
+        return _from_bytes(_contents(source), max_pixels, max_zoom)
     if not isinstance(source, str | Path):
         raise ImageError(
             f"a {type(source).__name__} is no image", mend="Give a path, bytes, an open file, an array or a PIL image."
@@ -153,7 +157,7 @@ def read_image(source: Source, channels: Channels = "rgb", max_pixels: int = MAX
         raise ImageError("an address is not a file, and nothing is fetched unasked", source, mend)
     try:
         require_regular(Path(source))
-        return _from_bytes(Path(source).read_bytes(), max_pixels)
+        return _from_bytes(Path(source).read_bytes(), max_pixels, max_zoom)
     except DataError as error:
         raise ImageError(error.what, source, error.mend) from error
     except OSError as error:
@@ -219,7 +223,7 @@ def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
     return np.moveaxis(array, 0, -1) if array.ndim == 3 and array.shape[0] in (1, 3, 4) else array
 
 
-def _from_bytes(data: bytes, max_pixels: int) -> LoadedImage:
+def _from_bytes(data: bytes, max_pixels: int, max_zoom: float = math.inf) -> LoadedImage:
     if not data:
         raise ImageError("the file is empty")
     # Pillow warns of large images as it opens them; here they are refused, or were asked for.
@@ -235,11 +239,11 @@ def _from_bytes(data: bytes, max_pixels: int) -> LoadedImage:
         raise _unreadable(error) from error
     with image:
         try:
-            return _guarded(image, max_pixels)
+            return _guarded(image, max_pixels, max_zoom)
         except ImageError:
             if image.format not in ("JPEG", "MPO") or not _lacks_only_its_end(data):
                 raise
-    return _from_bytes(data + _END, max_pixels)
+    return _from_bytes(data + _END, max_pixels, max_zoom)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -287,7 +291,7 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _guarded(image: Image.Image, max_pixels: int) -> LoadedImage:
+def _guarded(image: Image.Image, max_pixels: int, max_zoom: float) -> LoadedImage:
     """Decode an opened image, whatever its decoder stumbles over."""
     width, height = image.size
     if width * height > max_pixels:
@@ -295,7 +299,7 @@ def _guarded(image: Image.Image, max_pixels: int) -> LoadedImage:
     if not width or not height:
         raise ImageError("it has no pixels")
     try:
-        return _decoded(image)
+        return _decoded(image, max_zoom)
     except Image.DecompressionBombError as error:
         raise _too_large(f"more than {_PILLOWS_LIMIT:,}", max_pixels) from error
     except (OSError, *_DAMAGE) as error:
@@ -312,18 +316,19 @@ def _unreadable(error: Exception) -> ImageError:
     return ImageError(f"it is not a readable image ({reason[:200]})")
 
 
-def _decoded(image: Image.Image) -> LoadedImage:
+def _decoded(image: Image.Image, max_zoom: float) -> LoadedImage:
     width, height = image.size
-    if max(width, height) > MAX_SIDE:
-        image.draft(None, (MAX_SIDE, MAX_SIDE))  # JPEG's decoder can reduce as it reads
+    side = max(MAX_SIDE, math.ceil(max(width, height) / max(1.0, max_zoom)))
+    if max(width, height) > side:
+        image.draft(None, (side, side))  # JPEG's decoder can reduce as it reads
     stored = image.size
     image.load()
     if image.size != stored:  # some of Pillow's decoders turn the image themselves
         width, height = height, width
     turn = _TURNS.get(_orientation(image))
     colour = _to_rgb(image)
-    if max(colour.size) > MAX_SIDE:
-        colour.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    if max(colour.size) > side:
+        colour.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
     if turn is not None:
         colour = colour.transpose(turn)
         if turn in (_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8]):
@@ -362,7 +367,7 @@ def _eight_bits(deep: NDArray[Any]) -> NDArray[np.uint8]:
     return np.rint((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
 
 
-def _from_array(array: NDArray[Any], channels: Channels, max_pixels: int) -> LoadedImage:
+def _from_array(array: NDArray[Any], channels: Channels, max_pixels: int, max_zoom: float) -> LoadedImage:
     fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if not fits or 0 in array.shape:
         raise ImageError(f"an array of shape {array.shape} is no image", mend="Give (H, W), (H, W, 3) or (H, W, 4).")
@@ -377,7 +382,7 @@ def _from_array(array: NDArray[Any], channels: Channels, max_pixels: int) -> Loa
         pixels = pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]]
     if pixels.ndim == 3 and pixels.shape[2] == 3 and max(pixels.shape) <= MAX_SIDE:
         return LoadedImage(np.ascontiguousarray(pixels), pixels.shape[1], pixels.shape[0])
-    return _guarded(Image.fromarray(np.ascontiguousarray(pixels)), max_pixels)
+    return _guarded(Image.fromarray(np.ascontiguousarray(pixels)), max_pixels, max_zoom)
 
 
 def _array_to_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -103,6 +103,8 @@ class CenterFace:
         threads: how many threads ONNX Runtime may use for a picture; 0 lets it choose.
     """
 
+    smallest = 24.0
+    """The side of the smallest faces found reliably, in pixels of the reduced image (benchmarks/small_faces.py)."""
     # studies/framing.py, results/framing.json: medians over faces of Training, the side times 0.95, the margin by
     # which found faces of PublicTest were named best.
     framing: Framing | None = Framing(right=0.0, down=-0.02, side=1.15)
@@ -153,6 +155,8 @@ class YuNet:
         ModelError: where the file is absent or damaged.
     """
 
+    smallest = 10.0
+    """As that of :class:`CenterFace`, by its authors' figure."""
     # Measured as CenterFace's.
     framing: Framing | None = Framing(right=0.0, down=-0.025, side=1.12)
 

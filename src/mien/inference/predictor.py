@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 
 from mien.data.crops import crop_face
 from mien.data.decoding import MAX_PIXELS, Channels, LoadedImage, Source, read_image
-from mien.errors import ImageError
+from mien.data.faces import SIDE
+from mien.errors import ImageError, ModelError
 from mien.inference.detection import Detection, Detector, WholeImage, find_detector
 from mien.inference.results import Face, Prediction
+from mien.inference.tiles import NOTED, SizedDetector, TiledDetector, smallest_face
 from mien.models.bundle import Bundle
 from mien.models.load import DEFAULT, load_bundle
 from mien.models.onnx.session import Session
@@ -34,6 +37,7 @@ class DetectedFaces:
         found: of each face the box (left, top, width, height, pixels) and the detector's confidence.
         crops: of each face gray uint8 (48, 48), as the network wants it.
         error: why it was refused, in one line; None where it was read.
+        note: as that of :class:`mien.inference.Prediction`.
     """
 
     path: str
@@ -42,6 +46,7 @@ class DetectedFaces:
     found: list[tuple[Whole, float | None]] = field(default_factory=list)
     crops: list[NDArray[np.uint8]] = field(default_factory=list)
     error: str | None = None
+    note: str | None = None
 
 
 class Predictor:
@@ -56,10 +61,15 @@ class Predictor:
             stay.
         batch: how many faces go through the network at once, and how many images are looked at before they do.
         max_pixels: larger images are refused before they are decoded.
+        min_face: the side of the smallest face to find, in pixels of the original image: large images are searched
+            in tiles as far as it takes. Without it images are reduced, and where faces of 96 pixels or more are then
+            out of reach the prediction has a ``note``.
 
     Raises:
-        ModelError: where the model or the detector cannot be read.
-        ValueError: where ``min_confidence`` is not between 0 and 1, or ``batch`` or ``max_pixels`` not above 0.
+        ModelError: where the model or the detector cannot be read, or ``min_face`` is given to a detector that does
+            not search, or does not say its ``side`` and ``smallest`` face.
+        ValueError: where ``min_confidence`` is not between 0 and 1, or ``batch``, ``max_pixels`` or ``min_face`` not
+            above 0.
     """
 
     def __init__(
@@ -70,14 +80,19 @@ class Predictor:
         min_confidence: float = 0.0,
         batch: int = 64,
         max_pixels: int = MAX_PIXELS,
+        min_face: int | None = None,
     ) -> None:
         if not 0 <= min_confidence <= 1:
             raise ValueError(f"min_confidence is between 0 and 1, not {min_confidence}")
-        if batch < 1 or max_pixels < 1:
-            raise ValueError("batch and max_pixels are at least 1")
+        if batch < 1 or max_pixels < 1 or (min_face is not None and min_face < 1):
+            raise ValueError("batch, max_pixels and min_face are at least 1")
         self.bundle = model if isinstance(model, Bundle) else load_bundle(model)
         self.min_confidence, self.batch, self.max_pixels = min_confidence, batch, max_pixels
+        self.min_face = min_face
         self.detector = find_detector(detector, threads) if isinstance(detector, str) else detector
+        if min_face is not None and not isinstance(self.detector, SizedDetector):
+            mend = "Leave min_face away, or take the detector auto, centerface or yunet."
+            raise ModelError("this detector knows no smallest face", mend=mend)
         self._session = Session(self.bundle, threads)
 
     @property
@@ -134,7 +149,7 @@ class Predictor:
         """
         return list(self._stream(images, WholeImage(), "rgb"))
 
-    def look(self, image: Source, path: str = "", crop: bool = False) -> DetectedFaces:
+    def look(self, image: Source, path: str = "", crop: bool = False, min_face: int | None = None) -> DetectedFaces:
         """The first half of :meth:`predict`: read an image and find its faces, without naming them.
 
         Threads may look at images while another names the faces of those before.
@@ -143,8 +158,9 @@ class Predictor:
             image: as one of :meth:`predict`'s.
             path: the name that the prediction will bear.
             crop: take the whole image as one face.
+            min_face: for this image, in place of the predictor's.
         """
-        return self._look(path, image, WholeImage() if crop else self.detector, "rgb")
+        return self._look(path, image, WholeImage() if crop else self.detector, "rgb", min_face)
 
     def named(self, looked: Sequence[DetectedFaces]) -> list[Prediction]:
         """The second half of :meth:`predict`: the faces of all these images go through the network together."""
@@ -152,7 +168,7 @@ class Predictor:
         rows = iter(self._probabilities(np.stack(crops)) if crops else ())
         faces = [tuple(self._face(box, next(rows), score) for box, score in one.found) for one in looked]
         pairs = zip(looked, faces, strict=True)
-        return [Prediction(one.path, one.width, one.height, its, one.error) for one, its in pairs]
+        return [Prediction(one.path, one.width, one.height, its, one.error, one.note) for one, its in pairs]
 
     def _stream(self, images: Iterable[Source], detector: Detector, channels: Channels) -> Iterator[Prediction]:
         numbered = zip(count(), images, strict=False)
@@ -161,12 +177,20 @@ class Predictor:
                 [self._look(_name(place, image), image, detector, channels) for place, image in chunk]
             )
 
-    def _look(self, path: str, image: Source, detector: Detector, channels: Channels) -> DetectedFaces:
+    def _look(
+        self, path: str, image: Source, detector: Detector, channels: Channels, min_face: int | None = None
+    ) -> DetectedFaces:
+        least = (min_face or self.min_face) if isinstance(detector, SizedDetector) else None
         try:
-            picture = read_image(image, channels, self.max_pixels)
+            picture = read_image(image, channels, self.max_pixels, least / SIDE if least else math.inf)
         except ImageError as error:
             return DetectedFaces(path, error=error.what if error.mend is None else f"{error.what}. {error.mend}")
         looked = DetectedFaces(path, picture.width, picture.height)
+        if isinstance(detector, SizedDetector):
+            if least:
+                detector = TiledDetector(detector, least / max(picture.zoom))
+            else:
+                looked.note = _out_of_reach(detector, picture)
         for detection in detector(picture.pixels):
             looked.found.append((_in_original(detection, picture), detection.score))
             square = detector.framing.square(detection.box) if detector.framing else detection.box
@@ -183,6 +207,13 @@ class Predictor:
 
 def _name(place: int, image: Source) -> str:
     return str(image) if isinstance(image, str | Path) else f"[{place}]"
+
+
+def _out_of_reach(detector: SizedDetector, picture: LoadedImage) -> str | None:
+    smallest = smallest_face(detector, picture.pixels.shape) * max(picture.zoom)
+    if smallest < NOTED:
+        return None
+    return f"faces smaller than {smallest:.0f} pixels are out of reach; set min_face (--min-face) to find them"
 
 
 def _in_original(detection: Detection, picture: LoadedImage) -> Whole:

@@ -72,6 +72,7 @@ class Prediction:
         height: as ``width``.
         faces: the surest found first.
         error: why the image could not be read, in one line; None where it was.
+        note: which faces are out of reach, in one line, where a large image was reduced; else None.
     """
 
     path: str
@@ -79,6 +80,7 @@ class Prediction:
     height: int | None = None
     faces: tuple[Face, ...] = ()
     error: str | None = None
+    note: str | None = None
 
     def __post_init__(self) -> None:
         if self.error is not None and self.faces:
@@ -95,7 +97,7 @@ class Prediction:
     def to_dict(self) -> dict[str, Any]:
         """The prediction, ready for JSON."""
         head = {"path": printable(self.path), "width": self.width, "height": self.height}
-        return head | {"faces": [face.to_dict() for face in self.faces], "error": self.error}
+        return head | {"faces": [face.to_dict() for face in self.faces], "error": self.error, "note": self.note}
 
     def to_rows(self, labels: Iterable[str] = ()) -> list[dict[str, Any]]:
         """A row a face; an image without any has one row, whose ``face`` is None, so that no image is lost.

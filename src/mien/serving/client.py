@@ -39,7 +39,12 @@ class Client:
 
     @overload
     def predict(
-        self, images: Image, model: str | None = None, detector: Find = "auto", min_confidence: float = 0.0
+        self,
+        images: Image,
+        model: str | None = None,
+        detector: Find = "auto",
+        min_confidence: float = 0.0,
+        min_face: int | None = None,
     ) -> Prediction: ...
     @overload
     def predict(
@@ -48,6 +53,7 @@ class Client:
         model: str | None = None,
         detector: Find = "auto",
         min_confidence: float = 0.0,
+        min_face: int | None = None,
     ) -> list[Prediction]: ...
     def predict(
         self,
@@ -55,6 +61,7 @@ class Client:
         model: str | None = None,
         detector: Find = "auto",
         min_confidence: float = 0.0,
+        min_face: int | None = None,
     ) -> Prediction | list[Prediction]:
         """Find the faces of one image, or of a list or tuple of them, and name their expressions.
 
@@ -63,6 +70,7 @@ class Client:
             model: which of the service's models; without it, its first.
             detector: ``"auto"`` looks for faces; ``"none"`` takes every image as one face.
             min_confidence: a face whose most probable class is less probable, 0 to 1, is "uncertain".
+            min_face: the side of the smallest face to find, in pixels of the image; without it, the service's.
 
         Returns:
             for one image a prediction, for several a list of them, in the same order. An image that the service
@@ -74,7 +82,8 @@ class Client:
         several = images if isinstance(images, list | tuple) else [images]
         if not several:
             return []
-        asked = {"detector": detector, "min_confidence": min_confidence} | ({"model": model} if model else {})
+        asked: dict[str, str | float] = {"detector": detector, "min_confidence": min_confidence}
+        asked |= {name: value for name, value in (("model", model), ("min_face", min_face)) if value is not None}
         files = [("images", (_name(place, one), _data(one))) for place, one in enumerate(several)]
         answer = self._ask("POST", "/v1/predict", params=asked, files=files)
         names = [str(one) if isinstance(one, str | Path) else f"[{place}]" for place, one in enumerate(several)]
@@ -150,7 +159,7 @@ def _data(image: Image) -> bytes:
 
 def _prediction(path: str, said: dict[str, Any], least: float) -> Prediction:
     faces = tuple(_face(one["box"], one["probabilities"], one["detection"], least) for one in said["faces"])
-    return Prediction(path, said["width"], said["height"], faces, said["error"])
+    return Prediction(path, said["width"], said["height"], faces, said["error"], said.get("note"))
 
 
 def _face(box: Sequence[int], shares: dict[str, float], detection: float | None, least: float) -> Face:

@@ -43,6 +43,7 @@ class Options:
         workers: how many processes.
         page: whether the page is served as well.
         detector: what finds faces: auto, centerface or yunet.
+        min_face: as :class:`mien.inference.Predictor`'s, where a request asks for no other.
         settings: the limits of each process.
     """
 
@@ -54,6 +55,7 @@ class Options:
     workers: int = 1
     page: bool = True
     detector: str = "auto"
+    min_face: int | None = None
     settings: Settings = field(default_factory=Settings)
 
 
@@ -144,7 +146,7 @@ def build(options: Options, page: bool) -> FastAPI:
     # Each looking thread uses one processor: a detector with threads of its own would want them all for each.
     detector = find_detector(options.detector, threads=1)
     predictors = {
-        name: Predictor(bundle, settings.threads, detector, max_pixels=settings.pixels)
+        name: Predictor(bundle, settings.threads, detector, max_pixels=settings.pixels, min_face=options.min_face)
         for name, bundle in load_models(options.models).items()
     }
     keys = Keys.read(options.key_file) if options.key_file else None

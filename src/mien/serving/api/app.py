@@ -42,6 +42,8 @@ Least = Annotated[
     float, Query(ge=0, le=1, description="A face whose most probable class is less probable is uncertain.")
 ]
 
+Smallest = Annotated[int | None, Query(ge=1, description="The smallest face to find, in pixels of the original image.")]
+
 
 class Service:
     """What the routes share.
@@ -143,7 +145,12 @@ routes = APIRouter(dependencies=[Depends(_admit)])
 
 @routes.post("/v1/predict", response_model=schemas.Answer, openapi_extra=PREDICT, responses=problems("predict"))
 async def predict(
-    request: Request, service: Asked, model: Model = None, detector: Find = "auto", min_confidence: Least = 0.0
+    request: Request,
+    service: Asked,
+    model: Model = None,
+    detector: Find = "auto",
+    min_confidence: Least = 0.0,
+    min_face: Smallest = None,
 ) -> Response:
     """Find the faces of one or many images, and name their expressions.
 
@@ -164,7 +171,7 @@ async def predict(
         await read_body(request, service.settings, take)
         uploads = body.uploads()
         images = [(one.name, one.data) for one in uploads]
-        found = await engine.predict(images, detector == "none", service.settings.seconds)
+        found = await engine.predict(images, detector == "none", service.settings.seconds, min_face)
     finally:
         service.held.release(held)
     _count(service, request, engine.name, found)
@@ -177,7 +184,7 @@ async def predict(
 def _said(one: Prediction, upload: Upload, least: float) -> dict[str, Any]:
     faces = [replace(face, min_confidence=least) for face in one.faces] if least else one.faces
     head = {"name": upload.name or None, "width": one.width, "height": one.height}
-    return head | {"faces": [face.to_dict() for face in faces], "error": one.error}
+    return head | {"faces": [face.to_dict() for face in faces], "error": one.error, "note": one.note}
 
 
 def _count(service: Service, request: Request, model: str, found: list[Prediction]) -> None:

@@ -39,6 +39,7 @@ class _Item:
     data: bytes
     path: str
     crop: bool
+    min_face: int | None = None
     looked: DetectedFaces | None = None
     error: Exception | None = None
 
@@ -94,13 +95,16 @@ class Engine:
         """Whether every thread runs."""
         return all(thread.is_alive() for thread in (*self._lookers, self._namer))
 
-    async def predict(self, images: Sequence[tuple[str, bytes]], crop: bool, seconds: float) -> list[Prediction]:
+    async def predict(
+        self, images: Sequence[tuple[str, bytes]], crop: bool, seconds: float, min_face: int | None = None
+    ) -> list[Prediction]:
         """Predictions of images, in their order; one that cannot be read gives a prediction with ``error``.
 
         Args:
             images: each one's name and its file's bytes.
             crop: take each image as one face.
             seconds: how long to wait at most.
+            min_face: as that of :meth:`mien.inference.Predictor.look`.
 
         Raises:
             Problem: where the queue is full, or the time is over.
@@ -116,7 +120,7 @@ class Engine:
             self._last = time.monotonic()
         self.waiting += len(images)
         for place, (path, data) in enumerate(images):
-            self._incoming.put(_Item(request, place, data, path, crop))
+            self._incoming.put(_Item(request, place, data, path, crop, min_face))
         try:
             async with asyncio.timeout(seconds):
                 return await request.done
@@ -133,7 +137,7 @@ class Engine:
         while (item := self._incoming.get()) is not None:
             if not (item.request.dropped or self._stopping):
                 try:
-                    item.looked = self.predictor.look(item.data, item.path, item.crop)
+                    item.looked = self.predictor.look(item.data, item.path, item.crop, item.min_face)
                 except Exception as error:  # the request's own task raises it
                     item.error = error
             item.data = b""

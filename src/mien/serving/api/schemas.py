@@ -16,10 +16,10 @@ FACE: dict[str, Any] = {
     },
 }  # fmt: skip
 """A face of the examples."""
-READ: dict[str, Any] = {"name": "face.png", "width": 48, "height": 48, "faces": [FACE], "error": None}
+READ: dict[str, Any] = {"name": "face.png", "width": 48, "height": 48, "faces": [FACE], "error": None, "note": None}
 REFUSED: dict[str, Any] = {
     "name": "notes.txt", "width": None, "height": None, "faces": [],
-    "error": "it is not a readable image (unknown format)",
+    "error": "it is not a readable image (unknown format)", "note": None,
 }  # fmt: skip
 
 
@@ -41,6 +41,7 @@ class ImageAnswer(BaseModel):
     height: int | None
     faces: list[FaceAnswer] = Field(description="The surest found first.")
     error: str | None = Field(description="Why it could not be read; null where it was.")
+    note: str | None = Field(description="Which faces are out of reach, where a large image was reduced; else null.")
 
 
 class Answer(BaseModel):
