@@ -30,7 +30,8 @@ from mien.models.onnx.session import Session
 
 sys.path.append(str(ROOT / "tests"))
 
-from support.browser_example import EXAMPLE, Visit, chromium, install, served
+from support.browser_example import EXAMPLE, Visit, chromium, install
+from support.file_server import served
 
 TARGETS = {"float": "onnx", "int8": "onnx-int8"}
 BLOCK = 20

@@ -185,7 +185,7 @@ def test_folders_of_both_kinds_or_of_none_are_errors(tmp_path: Path) -> None:
         open_collection(str(tmp_path))
     (tmp_path / "a.png").write_bytes(b"")
     write_pictures(tmp_path / "b.parquet", [b"1"])
-    with pytest.raises(DataError, match="both pictures and parquet files"):
+    with pytest.raises(DataError, match="both images and parquet files"):
         names_of(open_collection(str(tmp_path)))
 
 
