@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.builder import TRAINING, Builder, label_from_word, usage_from_word
+from mien.data.builder import TRAINING, Builder, usage_from_word
 from mien.data.classes import Classes, table_classes
 from mien.data.faces import SIDE
 from mien.data.readers.images import decode_all
@@ -154,9 +154,9 @@ def _add_batch(
             if isinstance(image, ValueError):
                 raise image
             split = shard.usage if usages[position] is None else usage_from_word(str(usages[position]))
-            emotion.append(_label(table[layout.label][position], split, layout))
+            emotion.append(_label(table[layout.label][position], split, layout, builder))
         except ValueError as error:
-            builder.bad(shard.path, f"data row {rows[position] - first + 1}", str(error))
+            builder.bad(shard.path, f"data row {rows[position] - first + 1}", error)
         else:
             good.append(position)
             images.append(image.face)
@@ -172,13 +172,15 @@ def _votes(column: Any) -> NDArray[np.uint8]:
     return votes.clip(0, 255).astype(np.uint8)
 
 
-def _label(value: object, usage: int, layout: _Layout) -> int:
+def _label(value: object, usage: int, layout: _Layout, builder: Builder) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if layout.names is not None and isinstance(value, int) and 0 <= value < len(layout.names):
         value = layout.names[value]
     word = "" if value is None else str(value)
     if layout.classes is not None and word not in ("", "-1"):
         return layout.classes.index(word)
-    return label_from_word(word, usage)
+    return builder.label(word, usage)
 
 
 def read_npz(path: Path, builder: Builder) -> None:
@@ -216,9 +218,9 @@ def _add_arrays(arrays: dict[str, NDArray[Any]], path: Path, builder: Builder) -
     for row, (label, word) in enumerate(zip(arrays["emotion"].tolist(), arrays["usage"].tolist(), strict=True)):
         try:
             split = usage_from_word(str(word))
-            emotion.append(label_from_word(str(label), split))
+            emotion.append(builder.label(str(label), split))
         except ValueError as error:
-            builder.bad(path, f"data row {row + 1}", str(error))
+            builder.bad(path, f"data row {row + 1}", error)
         else:
             usage.append(split)
             good.append(row)
