@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+import re
+from enum import IntEnum, StrEnum
 
 
 class Emotion(IntEnum):
@@ -79,6 +80,61 @@ _WORDS = {word: emotion for emotion, words in _SYNONYMS.items() for word in (*wo
 
 LABELS: tuple[str, ...] = tuple(emotion.label for emotion in Emotion)
 """The seven names in the order of the classes."""
+
+CONTEMPT = len(LABELS)
+"""The label of contempt, where it is a class of its own beside the seven."""
+
+_A, _D, _F, _H, _S, _U, _N = Emotion
+_CONTEMPT_WORDS = frozenset({"contempt", "contemptuous"})
+
+
+class LabelOrder(StrEnum):
+    """Whose numbers the labels are; words mean the same in all. ``affectnet-8`` makes contempt an eighth class."""
+
+    FER2013 = "fer2013"
+    AFFECTNET = "affectnet"
+    AFFECTNET_8 = "affectnet-8"
+    RAF_DB = "raf-db"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return (*LABELS, "Contempt") if self is LabelOrder.AFFECTNET_8 else LABELS
+
+    @property
+    def numbers(self) -> dict[int, int]:
+        """The label that each number means."""
+        if self is LabelOrder.RAF_DB:
+            return dict(enumerate((_U, _F, _D, _H, _S, _A, _N), start=1))
+        return dict(enumerate(Emotion if self is LabelOrder.FER2013 else (_N, _H, _S, _U, _F, _D, _A, CONTEMPT)))
+
+    def __call__(self, word: str) -> int:
+        """The label that a number or word means: 0 to 6, or 7 for contempt, whether that is a class or not.
+
+        Raises:
+            ValueError: where it means none.
+        """
+        number = number_of(word)
+        if number in self.numbers:
+            return self.numbers[number]
+        if word.strip().lower() in _CONTEMPT_WORDS and self.value.startswith("affectnet"):
+            return CONTEMPT
+        if number is None:
+            return int(Emotion.from_word(word))
+        raise ValueError(f"{word!r} is none of the seven emotions in the label order {self} ({self.legend})")
+
+    @property
+    def legend(self) -> str:
+        """Each number with what it means."""
+        names = (*LABELS, "Contempt")
+        return ", ".join(f"{number} {names[label]}" for number, label in self.numbers.items())
+
+
+def number_of(word: str) -> int | None:
+    """The whole number that a word writes, ``3`` or ``3.0``; None where it writes none."""
+    match = re.fullmatch(r"\s*(-?[0-9]{1,9})(?:\.0*)?\s*", word)
+    return int(match[1]) if match else None
+
 
 FERPLUS: tuple[str, ...] = (
     "neutral",

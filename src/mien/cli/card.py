@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.console import console, print_json
-from mien.cli.data import keep_inputs, load
+from mien.cli.data import LabelOrderName, keep_inputs, load
 from mien.cli.evaluate import ModelArgument
 from mien.cli.train import AsJson, Data
 
 if TYPE_CHECKING:
+    from mien.emotions import LabelOrder
     from mien.hub.card import Notes
     from mien.models.bundle import Bundle
 
@@ -32,6 +33,7 @@ def card(
     groups: Annotated[
         Path | None, typer.Option("--groups", metavar="FILE", help="Also by group: a CSV or parquet of row and group.")
     ] = None,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Write a model's card: its use, its limits, its data and, with --data, its figures."""
     from mien._utils.files import atomic
@@ -40,13 +42,15 @@ def card(
 
     keep_inputs([out], data, [model], [groups, about_data])
     bundle = load_bundle(model)
-    text = model_card(bundle, _judged(bundle, data, groups), _notes(license_id, about_data))
+    text = model_card(bundle, _judged(bundle, data, groups, label_order), _notes(license_id, about_data))
     with atomic(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     console.print(f"wrote {out}", markup=False)
 
 
-def _judged(bundle: Bundle, data: Path | None, groups: Path | None) -> list[dict[str, Any]]:
+def _judged(
+    bundle: Bundle, data: Path | None, groups: Path | None, label_order: LabelOrder | None
+) -> list[dict[str, Any]]:
     """The model's figures on both test splits, the second of them by group."""
     from mien.errors import DataError, require
 
@@ -57,7 +61,7 @@ def _judged(bundle: Bundle, data: Path | None, groups: Path | None) -> list[dict
     require("sklearn", "train")
     from mien.evaluation import evaluate
 
-    faces = load(data)
+    faces = load(data, label_order=label_order)
     splits = [name for name in ("PublicTest", "PrivateTest") if name in faces.splits()]
     if not splits:
         raise DataError("it has neither PublicTest nor PrivateTest", faces.name, "mien data split makes them.")
@@ -90,6 +94,7 @@ def push(
     about_data: DataDescription = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     as_json: AsJson = False,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Upload a model and its card to the Hugging Face Hub, as one commit.
 
@@ -105,7 +110,9 @@ def push(
         from dataclasses import replace
 
         names = tuple(path.name for path in onnx or [])
-        text = model_card(bundle, _judged(bundle, data, None), replace(_notes(license_id, about_data), onnx=names))
+        text = model_card(
+            bundle, _judged(bundle, data, None, label_order), replace(_notes(license_id, about_data), onnx=names)
+        )
     done = push_model(Upload(bundle, text, tuple(onnx or ())), repo, private=private)
     if as_json:
         print_json(done.to_dict())

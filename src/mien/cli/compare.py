@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mien.cli.console import console, print_json, print_table
-from mien.cli.data import load
+from mien.cli.data import LabelOrderName, load
 from mien.cli.train import AsJson, Data
 
 SIDES = "Models (shipped names, bundles, run folders, ONNX files of mien export) and files of answers (.csv, .jsonl)."
@@ -21,6 +21,7 @@ def compare(
     data: Data = None,
     split: Annotated[str, typer.Option("--split", help="PublicTest, PrivateTest, Training or test.")] = "PrivateTest",
     as_json: AsJson = False,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Judge models and other programs on the same faces: accuracy beside clean accuracy, each against the first."""
     from mien.errors import require
@@ -31,7 +32,7 @@ def compare(
     from mien.evaluation.external import Peer
 
     named: list[str | Path | Peer] = [*(sides or []), *map(Peer.parse, peers or [])]
-    found = evaluate_split(named, load(data), split)
+    found = evaluate_split(named, load(data, label_order=label_order), split)
     if as_json:
         print_json(found.to_dict())
         return

@@ -13,6 +13,7 @@ import typer
 
 from mien.cli.console import console, print_json, print_table, stderr
 from mien.cli.data_check_output import print_check, print_ferplus
+from mien.emotions import LabelOrder
 from mien.errors import DataError
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ DROPS = "duplicates, leaked, leaked-training, conflicting, constant, near-blank,
 Source = Annotated[
     Path | None, typer.Argument(metavar="D", help="A file or folder of faces; without it, the one in MIEN_DATA.")
 ]
+LabelOrderName = Annotated[
+    LabelOrder | None,
+    typer.Option("--label-order", help="Whose numbers stand for the emotions, where labels are numbers."),
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out and list them, instead of stopping.")]
 
 
@@ -59,12 +64,14 @@ def loading_bar() -> Iterator[Progress]:
         yield show
 
 
-def load(source: Path | None, skip_bad: bool = False, divide: bool = True) -> Faces:
+def load(
+    source: Path | None, skip_bad: bool = False, divide: bool = True, label_order: LabelOrder | None = None
+) -> Faces:
     """Load a data set with a progress bar; say on stderr which rows were left out and which splits were made."""
     from mien.data import load_faces
 
     with loading_bar() as progress:
-        faces = load_faces(source, skip_bad=skip_bad, divide=divide, progress=progress)
+        faces = load_faces(source, skip_bad=skip_bad, divide=divide, label_order=label_order, progress=progress)
     _say_skipped(faces.skipped)
     for note in faces.notes:
         stderr.print(f"{faces.name}: {note}", style="yellow", markup=False)
@@ -85,11 +92,12 @@ def info(
     source: Source = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     skip_bad: SkipBad = False,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Show what a data set holds: splits, labels, pixels, faces that leak from training into a test."""
     from mien.data.describe import describe
 
-    figures = describe(load(source, skip_bad))
+    figures = describe(load(source, skip_bad, label_order=label_order))
     if as_json:
         print_json(figures)
     else:
@@ -128,28 +136,35 @@ def convert(
     block: Annotated[
         int | None, typer.Option("--block", min=1, help="Faces that are read at once, for --to shards; 256 without it.")
     ] = None,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Write a data set in another layout; as shards also one that does not fit in memory."""
     data, out = _data_and_out(source)
     if to == LayoutName.SHARDS:
-        _convert_to_shards(data, out, skip_bad, rows, block)
+        _convert_to_shards(data, out, skip_bad, label_order, rows, block)
         return
     if rows or block:
         raise DataError("--rows and --block are for shards", mend="Add --to shards, or leave them out.")
     from mien.data.writers import convert_faces
 
-    faces = load(data, skip_bad)
+    faces = load(data, skip_bad, label_order=label_order)
     path = convert_faces(faces, out, to)
     console.print(f"wrote {len(faces):,} faces to {path}", markup=False)
 
 
-def _convert_to_shards(data: Path | None, out: Path, skip_bad: bool, rows: int | None, block: int | None) -> None:
+def _convert_to_shards(
+    data: Path | None, out: Path, skip_bad: bool, label_order: LabelOrder | None, rows: int | None, block: int | None
+) -> None:
     from mien.data.shards.writer import BLOCK, ROWS, write_shards
 
+    notes: list[str] = []
     with loading_bar() as progress:
         shards, skipped = write_shards(
-            data, out, rows=rows or ROWS, block=block or BLOCK, skip_bad=skip_bad, progress=progress
-        )
+            data, out, rows=rows or ROWS, block=block or BLOCK, skip_bad=skip_bad, label_order=label_order,
+            progress=progress, on_note=notes.append,
+        )  # fmt: skip
+    for note in notes:
+        stderr.print(f"{out.name}: {note}", style="yellow", markup=False)
     _say_skipped(skipped)
     files = sum(len(part.files) for part in shards.index.splits.values())
     console.print(f"wrote {len(shards):,} faces to {files:,} shards in {out}", markup=False)
@@ -165,6 +180,7 @@ def split(
     seed: Annotated[int, typer.Option("--seed", help="Another seed gives other splits.", min=0)] = 0,
     again: Annotated[bool, typer.Option("--again", help="Divide all faces anew, whatever splits they have.")] = False,
     skip_bad: SkipBad = False,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Make the splits that a data set lacks out of Training, and write it: .csv, .parquet, or a folder."""
     from mien.data.quality.clean import layout_of
@@ -173,7 +189,7 @@ def split(
 
     data, out = _data_and_out(source)
     layout = layout_of(out)
-    faces = split_faces(load(data, skip_bad, divide=False), validation, test, seed, again)
+    faces = split_faces(load(data, skip_bad, divide=False, label_order=label_order), validation, test, seed, again)
     path = convert_faces(faces, out, layout)
     console.print(faces.notes[-1], markup=False)
     sizes = ", ".join(f"{name} {count:,}" for name, count in faces.splits().items())
@@ -218,12 +234,15 @@ def check(
         list[str] | None, typer.Option("--drop", metavar="KIND", help=f"What --clean leaves out: {DROPS}.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Look for what is wrong: copies, leaks, contradictions, blanks, suspect labels, wrong sizes, bad rows."""
     from mien.evaluation.data_check import check_outputs, run_check
 
     keep_inputs(check_outputs(out, clean), source, [model] if model else [])
-    figures = run_check(load(source, skip_bad=True), model=model, out=out, clean=clean, drop=drop or [])[1]
+    figures = run_check(
+        load(source, skip_bad=True, label_order=label_order), model=model, out=out, clean=clean, drop=drop or []
+    )[1]
     if as_json:
         print_json(figures)
         return
@@ -251,12 +270,13 @@ def ferplus(
         Path | None, typer.Option("--model", metavar="MODEL", help="Judge a model on FER+'s eight classes.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Join Microsoft's FER+ votes to FER2013, count them after the official filtering, judge a model on them."""
     from mien.evaluation.ferplus import run_ferplus
 
     keep_inputs([out, targets], source, [model] if model else [], [votes])
-    figures = run_ferplus(load(source), votes=votes, out=out, targets=targets, model=model)
+    figures = run_ferplus(load(source, label_order=label_order), votes=votes, out=out, targets=targets, model=model)
     if as_json:
         print_json(figures)
     else:
@@ -294,10 +314,11 @@ def examples(
     ],
     export: Annotated[int | None, typer.Option("--export", help="Write PNG files of 1 or 3 channels.")] = None,
     skip_bad: SkipBad = False,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Show one face a class: a figure OUT.png, or with --export one PNG file a class."""
     data, out = _data_and_out(source)
-    faces = load(data, skip_bad)
+    faces = load(data, skip_bad, label_order=label_order)
     if export is None:
         paths = [_save_figure(faces, out)]
     else:

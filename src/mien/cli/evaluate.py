@@ -9,7 +9,7 @@ import typer
 from rich.cells import cell_len, set_cell_size
 
 from mien.cli.console import console, print_json, print_table, stderr
-from mien.cli.data import keep_inputs, load
+from mien.cli.data import LabelOrderName, keep_inputs, load
 from mien.cli.train import AsJson, Data, print_agreement
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def evaluate(
         Path | None, typer.Option("--groups", metavar="FILE", help="Also by group: a CSV or parquet of row and group.")
     ] = None,
     as_json: AsJson = False,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Judge a model on a split: single view, calibrated, with the clean score beside it."""
     from mien.errors import require
@@ -45,7 +46,7 @@ def evaluate(
     if out is not None:
         keep_inputs([out, *evaluation_files(out, split).values()], data, [model], [groups])
     bundle = load_bundle(model)
-    result = evaluate_split(bundle, load(data), split, groups)
+    result = evaluate_split(bundle, load(data, label_order=label_order), split, groups)
     for path in result.write(out) if out else []:
         stderr.print(f"wrote {path}", markup=False)
     if as_json:
@@ -113,6 +114,7 @@ def show(
         bool, typer.Option("--attribution", help="Also show what in the face speaks for the answer (Grad-CAM).")
     ] = False,
     as_json: AsJson = False,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Show one face beside its bars, and print the percentages."""
     from mien.errors import DataError, require
@@ -126,7 +128,7 @@ def show(
 
     keep_inputs([out], data, [model])
     predictor = Predictor(model, detector="none")
-    faces = load(data).select(split)
+    faces = load(data, label_order=label_order).select(split)
     if index >= len(faces):
         raise DataError(f"there is no face {index}", f"{faces.name}, {split}", f"It has 0 to {len(faces) - 1}.")
     image, label = faces.images[index], int(faces.emotion[index])

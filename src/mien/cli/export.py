@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mien.cli.console import console, print_json, print_table
-from mien.cli.data import load
+from mien.cli.data import LabelOrderName, load
 from mien.cli.evaluate import ModelArgument
 from mien.cli.train import AsJson, Data
 
@@ -20,6 +20,7 @@ def export(
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="onnx, onnx-int8 or torchscript.")] = "onnx",
     data: Data = None,
     as_json: AsJson = False,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Write a model for other runtimes, unless what comes out answers differently from the model."""
     from mien.errors import require
@@ -27,7 +28,7 @@ def export(
     require("onnx", "train")
     from mien.export.exporter import export_model
 
-    faces = load(data) if data or os.environ.get("MIEN_DATA") else None
+    faces = load(data, label_order=label_order) if data or os.environ.get("MIEN_DATA") else None
     made = export_model(model, out, to, faces)
     if as_json:
         print_json(made.to_dict())

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mien.cli.console import console, print_json, print_table, stderr
-from mien.cli.data import keep_inputs, load
+from mien.cli.data import LabelOrderName, keep_inputs, load
 from mien.cli.evaluate import WHICH
 from mien.cli.train import AsJson, Data
 
@@ -24,6 +24,7 @@ def report(
         str | None, typer.Option("--split", help="Whose faces are shown; without it, PublicTest's.")
     ] = None,
     as_json: AsJson = False,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Write one HTML page that says how good a model is, on which faces it fails, and how to get it again."""
     from mien.errors import require
@@ -33,7 +34,7 @@ def report(
     from mien.evaluation.report.page import make_report
 
     keep_inputs([out], data, [model, *(compare or [])])
-    found = make_report(model, load(data), split, compare or [])
+    found = make_report(model, load(data, label_order=label_order), split, compare or [])
     path = found.write(out)
     for note in found.notes:
         stderr.print(note, style="yellow", markup=False)

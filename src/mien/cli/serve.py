@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mien.cli.console import stderr
+from mien.cli.data import LabelOrderName
 from mien.cli.evaluate import MIN_FACE
 from mien.cli.signals import leave_sigterm
 
@@ -43,6 +44,7 @@ def serve(
     cors: Annotated[
         list[str] | None, typer.Option("--cors", metavar="ORIGIN", help="A web origin that may ask; may be repeated.")
     ] = None,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Serve models by REST, under /v1, and a page to try them on. Ctrl-C or SIGTERM ends it in order."""
     from mien.cli.console import quiet_libraries
@@ -62,7 +64,7 @@ def serve(
         origins=tuple(cors or ()),
     )  # fmt: skip
     models = tuple(model or ["best"])
-    options = Options(models, data, host, port, api_key_file, workers, page, detector, min_face, settings)
+    options = Options(models, data, host, port, api_key_file, workers, page, detector, min_face, settings, label_order)
     code = run(options, lambda line: stderr.print(line, markup=False))
     if code:
         raise typer.Exit(code)

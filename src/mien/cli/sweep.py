@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mien.cli.console import console, print_json, print_table, stderr
-from mien.cli.data import keep_inputs, load
+from mien.cli.data import LabelOrderName, keep_inputs, load
 from mien.cli.train import AsJson, Changes, Data
 
 SHOWN = 20
@@ -34,6 +34,7 @@ def sweep(
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     as_json: AsJson = False,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Search a recipe's settings for the best accuracy on PublicTest, or on a fold of Training; never on PrivateTest.
 
@@ -48,7 +49,8 @@ def sweep(
 
     keep_inputs([out], data)
     found = search(
-        recipe, space, load(data), out, trials=trials, seed=seed, jobs=jobs, changes=changes or [], fold=fold,
+        recipe, space, load(data, label_order=label_order), out, trials=trials, seed=seed, jobs=jobs,
+        changes=changes or [], fold=fold,
         prune=prune, resume=resume, weights=weights, device=device, on_trial=_trial_line,
     )  # fmt: skip
     if as_json:

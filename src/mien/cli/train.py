@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.console import console, print_json, print_table, stderr
-from mien.cli.data import keep_inputs, load
+from mien.cli.data import LabelOrderName, keep_inputs, load
 
 if TYPE_CHECKING:
     from mien.data.faces import Faces
     from mien.data.shards.reader import Shards
+    from mien.emotions import LabelOrder
     from mien.evaluation.pipeline import Outcome
 
 Data = Annotated[Path | None, typer.Option("--data", metavar="D", help="The data set; without it, MIEN_DATA.")]
@@ -58,6 +59,7 @@ def train(
     node_rank: Annotated[int, typer.Option("--node-rank", help="This host, from 0.", min=0)] = 0,
     master: Annotated[str | None, typer.Option("--master", metavar="HOST:PORT", help="Where host 0 listens.")] = None,
     as_json: AsJson = False,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Train a recipe, judge it, and leave a bundle with its figures and pictures in RUN.
 
@@ -81,11 +83,13 @@ def train(
     if hosts.many and world.size == 1:
         raise typer.Exit(launch(["-m", "mien", *sys.argv[1:]], hosts))
     if not world.first:
-        train_only(settings, _data(data, stream), out, seed=seed, resume=resume, weights=weights, device=device)
+        train_only(
+            settings, _data(data, stream, label_order), out, seed=seed, resume=resume, weights=weights, device=device
+        )
         return
     outcome = run_recipe(
         settings,
-        _data(data, stream),
+        _data(data, stream, label_order),
         out,
         seed=seed,
         resume=resume,
@@ -106,9 +110,9 @@ def start_name(model: str) -> str:
     return json.dumps(model, ensure_ascii=False)
 
 
-def _data(source: Path | None, stream: bool) -> Faces | Shards:
+def _data(source: Path | None, stream: bool, label_order: LabelOrder | None) -> Faces | Shards:
     if not stream:
-        return load(source)
+        return load(source, label_order=label_order)
     from mien.data.load import find_source
     from mien.data.shards.reader import Shards
 
@@ -196,6 +200,7 @@ def demo(
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where everything goes.")] = Path("demo"),
     as_json: AsJson = False,
+    label_order: LabelOrderName = None,
 ) -> None:
     """Do the main job end to end: data, training, evaluation, pictures and one prediction."""
     from mien.errors import require
@@ -204,7 +209,7 @@ def demo(
     from mien.cli.demo import run_demo
 
     keep_inputs([out], data)
-    faces = load(data) if data else None
+    faces = load(data, label_order=label_order) if data else None
     outcome, face = run_demo(faces, out, on_epoch=epoch_line, say=lambda line: stderr.print(line, markup=False))
     if as_json:
         print_json(outcome.result | {"face": face.to_dict()})

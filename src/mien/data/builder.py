@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.faces import SIDE, UNLABELLED, USAGES, Faces, Usage
-from mien.emotions import LABELS, Emotion
+from mien.emotions import CONTEMPT, LABELS, LabelOrder, number_of
 from mien.errors import BadRowError, DataError, printable
 
 TRAINING = USAGES.index(Usage.TRAINING)
@@ -30,6 +30,9 @@ _SPLIT_WORDS = {
 }
 
 
+_OTHERS = "--label-order raf-db (1 to 7) or affectnet (0 to 7); fer2013 (0 to 6) confirms FER2013's"
+_AS_CLASS = "--label-order affectnet-8 makes it a class of its own"
+
 Progress = Callable[[int, int, str], None]
 """Called as a cold load goes on, with what is done, the total, and what is counted: ``"bytes"`` or ``"faces"``."""
 
@@ -47,18 +50,12 @@ def usage_from_word(word: str) -> int:
     return USAGES.index(usage)
 
 
-@lru_cache(maxsize=256)
-def label_from_word(word: str, usage: int) -> int:
-    """The label that a word or number means, 0 to 6; -1 for an empty word or ``-1`` in a test split.
+class ContemptError(ValueError):
+    """A face of contempt, where that is no class: left out and counted, not bad."""
 
-    Raises:
-        ValueError: where the word names no emotion, or a Training row has none.
-    """
-    if word.strip() in ("", "-1"):
-        if usage == TRAINING:
-            raise ValueError("a Training row has no label")
-        return UNLABELLED
-    return int(Emotion.from_word(word))
+
+class UnclearOrderError(ValueError):
+    """A number that only other data sets' orders have, where no order was named."""
 
 
 def is_split(word: str) -> bool:
@@ -73,7 +70,7 @@ def is_split(word: str) -> bool:
 def is_emotion(word: str) -> bool:
     """Whether a word means one of the seven emotions."""
     try:
-        label_from_word(word, TRAINING)
+        LabelOrder.FER2013(word)
     except ValueError:
         return False
     return True
@@ -86,15 +83,26 @@ class Builder:
         root: the file or folder that the user named; paths in the list of skipped rows are relative to it.
         skip_bad: note bad rows and go on, instead of raising at the first.
         progress: told how far the reading is.
+        order: whose numbers the labels are; None for FER2013's, to be noted unless the layout is its own.
     """
 
-    def __init__(self, root: Path, skip_bad: bool = False, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        skip_bad: bool = False,
+        progress: Progress | None = None,
+        order: LabelOrder | None = None,
+    ) -> None:
         self.root = root
         self.skip_bad = skip_bad
         self.progress = progress
         self.skipped: list[str] = []
         self.resized: list[str] = []
-        self.labels: tuple[str, ...] = LABELS
+        self.order = order
+        self.is_fer2013 = False
+        self.labels: tuple[str, ...] = order.labels if order else LABELS
+        self._meanings: dict[tuple[str, int], int] = {}
+        self._contempt = 0
         self._images = np.empty((0, SIDE, SIDE), np.uint8)  # longer than what it holds, the labels' number
         self._emotion: list[int] = []
         self._usage: list[int] = []
@@ -120,14 +128,61 @@ class Builder:
         if votes is not None:
             self._votes.append(votes)
 
-    def bad(self, path: Path, place: str, what: str) -> None:
+    def label(self, word: str, usage: int) -> int:
+        """The label that a word or number means; -1 for an empty word, ``nan`` or ``-1`` in a test split.
+
+        Raises:
+            ValueError: where it means no class, or a Training row has none.
+        """
+        label = self._meanings.get((word, usage))
+        if label is None:
+            label = self._meanings[word, usage] = self._meaning(word, usage)
+        return label
+
+    def _meaning(self, word: str, usage: int) -> int:
+        number = number_of(word)
+        if number == -1 or word.strip().lower() in ("", "nan"):
+            if usage == TRAINING:
+                raise ValueError("a Training row has no label")
+            return UNLABELLED
+        if self.order is None and number == CONTEMPT and not self.is_fer2013:
+            raise UnclearOrderError(f"{word!r} is none of the seven emotions, which FER2013 numbers 0 to 6")
+        label = (self.order or LabelOrder.FER2013)(word)
+        if label >= len(self.labels):
+            raise ContemptError
+        return label
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was decided about the labels, a line each."""
+        lines = []
+        if any(number_of(word) is not None and label >= 0 for (word, _), label in self._meanings.items()):
+            if self.order:
+                lines.append(f"numbers are labels in the order {self.order}: {self.order.legend}")
+            elif not self.is_fer2013:
+                lines.append(
+                    f"numbers are taken for labels in FER2013's order: {LabelOrder.FER2013.legend}; "
+                    f"AffectNet and RAF-DB have others: {_OTHERS}"
+                )
+        if self._contempt:
+            lines.append(f"left out {self._contempt:,} faces of contempt; {_AS_CLASS}")
+        return tuple(lines)
+
+    def bad(self, path: Path, place: str, what: str | ValueError) -> None:
         """Report a bad row, where ``place`` says which one of the file's rows it is (empty: the file itself).
 
         Raises:
             BadRowError: unless bad rows are skipped.
+            DataError: where the row's label is a number of an order that was not named.
         """
+        if isinstance(what, ContemptError):
+            self._contempt += 1
+            return
+        where = f"{path}: {place}" if place else str(path)
+        if isinstance(what, UnclearOrderError):
+            raise DataError(str(what), where, f"Name whose numbers they are: {_OTHERS}.")
+        what = str(what)
         if not self.skip_bad:
-            where = f"{path}: {place}" if place else str(path)
             raise BadRowError(what, where, "Mend or remove it, or leave bad rows out with --skip-bad (skip_bad=True).")
         self.skipped.append(self._line(path, place, what))
 
@@ -137,7 +192,8 @@ class Builder:
             self.resized.append(self._line(path, place, size))
 
     def _line(self, path: Path, place: str, what: str) -> str:
-        relative = path.name if path == self.root else path.relative_to(self.root).as_posix()
+        inside = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+        relative = path.name if path == self.root else inside.as_posix()
         return printable(": ".join(part for part in (relative, place, what) if part))
 
     def tick(self, done: int, total: int, unit: str) -> None:
@@ -165,12 +221,14 @@ class Builder:
             name=name,
             labels=self.labels,
             skipped=tuple(self.skipped),
+            notes=self.notes,
             resized=tuple(self.resized),
         )
 
     def _nothing(self) -> DataError:
         if not self.skipped:
-            return DataError("it holds no rows", self.root, "Fetch or write the data set again.")
+            what = "it holds only faces of contempt" if self._contempt else "it holds no rows"
+            return DataError(what, self.root, "Fetch or write the data set again.")
         what = f"all of its {len(self.skipped):,} rows are bad, the first: {self.skipped[0]}"
         return DataError(what, self.root, "Check that this is the right file.")
 
@@ -179,14 +237,19 @@ class StreamingBuilder(Builder):
     """Hands each block of faces on as soon as it is read, and keeps none.
 
     Args:
-        root, skip_bad, progress: as for :class:`Builder`.
+        root, skip_bad, progress, order: as for :class:`Builder`.
         take: gets the blocks.
     """
 
     def __init__(
-        self, root: Path, take: Callable[[Faces], None], skip_bad: bool = False, progress: Progress | None = None
+        self,
+        root: Path,
+        take: Callable[[Faces], None],
+        skip_bad: bool = False,
+        progress: Progress | None = None,
+        order: LabelOrder | None = None,
     ) -> None:
-        super().__init__(root, skip_bad, progress)
+        super().__init__(root, skip_bad, progress, order)
         self.take = take
         self.rows = 0
 

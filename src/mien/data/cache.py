@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from mien._utils.files import atomic
 from mien.data.faces import Faces
 
-VERSION = 3
+VERSION = 4
 """Raise it when a reader would make other faces of the same bytes."""
 
 _SMALL = 1 << 20

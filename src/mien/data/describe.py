@@ -18,7 +18,7 @@ def describe(faces: Faces) -> dict[str, Any]:
         ``name``, ``fingerprint``, ``rows``, ``splits`` (split -> faces), ``labels`` (split -> class -> faces),
         ``unlabelled``, ``votes`` (whether there are FER+ votes), ``images`` (``size`` in pixels; ``mean``, ``std``,
         ``min`` and ``max`` in gray levels 0 to 255; ``constant``, images of a single gray), ``leaked`` (test split ->
-        faces whose pixels also stand in Training) ``skipped`` (one line for each row left out) and
+        faces whose pixels also stand in Training), ``skipped`` (one line for each row left out) and
         ``notes`` (what was decided in reading).
     """
     parts = {name: faces.take(faces.usage == USAGES.index(Usage(name))) for name in faces.splits()}

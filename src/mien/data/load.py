@@ -19,8 +19,10 @@ from mien.data.faces import Faces
 from mien.data.readers.csv_files import header_columns, read_csv, read_tar
 from mien.data.readers.images import find_images, read_images
 from mien.data.readers.parquet import read_npz, read_parquet
+from mien.data.readers.path_lists import files_of, is_list, read_list, read_rows
 from mien.data.splits import needs_splits, with_splits
 from mien.data.walk import describe_unread
+from mien.emotions import LabelOrder
 from mien.errors import DataError, printable
 
 _HEADER = 1 << 16
@@ -28,7 +30,7 @@ _RICHEST_FIRST = ("icml_face_data.csv", "fer2013.csv", "fer2013.tar.gz")
 _KAGGLE_PAIR = ("train.csv", "test.csv")
 _KNOWN = (
     "mien reads icml_face_data.csv, fer2013.csv, fer2013.tar.gz, train.csv with test.csv, "
-    "folders of images named after emotions or classes of your own, parquet and npz."
+    "folders of images named after emotions or classes of your own, a CSV of path and label, parquet and npz."
 )
 
 
@@ -48,6 +50,7 @@ def load_faces(
     skip_bad: bool = False,
     cache: bool = True,
     divide: bool = True,
+    label_order: str | None = None,
     progress: Progress | None = None,
 ) -> Faces:
     """Read a data set, whatever its layout.
@@ -55,11 +58,16 @@ def load_faces(
     Args:
         source: a file or folder; without it, the one that the environment variable MIEN_DATA names.
             Kaggle's tables (icml_face_data.csv, fer2013.csv, fer2013.tar.gz, train.csv and test.csv), folders of
-            images ``<split>/<class>/*`` or ``<class>/*``, parquet (also Hugging Face's shards) and npz. Folders and
-            parquet may have classes of one's own in place of the seven emotions (:mod:`mien.data.classes`).
+            images ``<split>/<class>/*`` or ``<class>/*``, a CSV of image paths and labels, parquet (also Hugging
+            Face's shards) and npz. Folders, lists and parquet may have classes of one's own in place of the seven
+            emotions (:mod:`mien.data.classes`).
         skip_bad: leave bad rows out and list them in ``Faces.skipped``, instead of raising at the first.
         cache: keep the result in the cache folder, and take it from there when the same bytes come again.
         divide: make the splits that a folder lacks (:func:`mien.data.splits.needs_splits`).
+        label_order: whose numbers the labels are, where they are numbers (:class:`mien.emotions.LabelOrder`):
+            ``fer2013``, ``raf-db``, ``affectnet`` (contempt is left out and counted) or ``affectnet-8`` (contempt is
+            an eighth class). Without it they are FER2013's, and ``Faces.notes`` says so, but for tables in FER2013's
+            own layout; a 7, which FER2013 has not, is an error then.
         progress: called as a cold load goes on.
 
     Returns:
@@ -75,11 +83,12 @@ def load_faces(
     with _readable(source):
         path = find_source(source)
         plan, name = _recognise(path), printable(path.name)
-        traits = (plan.kind, skip_bad, *(() if divide else ("undivided",)))
+        order = _order(label_order)
+        traits = (plan.kind, skip_bad, str(order), *(() if divide else ("undivided",)))
         key = content_key(plan.files, plan.root, *traits) if cache else ""
         faces = read_cache(key, name) if cache else None
         if faces is None:
-            faces = _read(plan, name, skip_bad, progress)
+            faces = _read(plan, name, Builder(plan.root, skip_bad, progress, order))
             if divide and needs_splits(faces, _names_splits(plan)):
                 faces = with_splits(faces)
             if cache:
@@ -92,26 +101,35 @@ def stream_faces(
     take: Callable[[Faces], None],
     *,
     skip_bad: bool = False,
+    label_order: str | None = None,
     progress: Progress | None = None,
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Read a data set block by block, so that it need not fit in memory.
 
     Args:
-        source, skip_bad, progress: as for :func:`load_faces`; an npz file is read whole.
+        source, skip_bad, label_order, progress: as for :func:`load_faces`; an npz file is read whole.
         take: gets the blocks in the order of the source, each of some thousand faces at most.
 
     Returns:
-        One line for each bad row that was left out.
+        One line for each bad row that was left out, and the notes on what was decided in reading.
 
     Raises:
         MienError: as :func:`load_faces`.
     """
     with _readable(source):
         plan = _recognise(find_source(source))
-        builder = StreamingBuilder(plan.root, take, skip_bad, progress)
+        builder = StreamingBuilder(plan.root, take, skip_bad, progress, _order(label_order))
         plan.read(builder)
         builder.finish()
-    return tuple(builder.skipped)
+    return tuple(builder.skipped), builder.notes
+
+
+def _order(name: str | None) -> LabelOrder | None:
+    try:
+        return None if name is None else LabelOrder(name)
+    except ValueError as error:
+        mend = f"Choose one of {', '.join(LabelOrder)}."
+        raise DataError(f"there is no label order {name!r}", mend=mend) from error
 
 
 @contextmanager
@@ -156,14 +174,15 @@ def source_files(source: str | Path | None) -> Iterator[Path]:
             yield from plan.files
 
 
-def _read(plan: _Plan, name: str, skip_bad: bool, progress: Progress | None) -> Faces:
-    builder = Builder(plan.root, skip_bad, progress)
+def _read(plan: _Plan, name: str, builder: Builder) -> Faces:
     plan.read(builder)
     return builder.build(name)
 
 
 def _names_splits(plan: _Plan) -> bool:
-    """Whether a source says of any face which split it is of: all do but folders with nothing around the classes."""
+    """Whether a source says of any face which split it is of: all do but lists and folders of classes alone."""
+    if plan.kind == "list":
+        return False
     images = (path.relative_to(plan.root) for path in plan.files if path.name != CLASSES_FILE)
     return plan.kind != "images" or any(len(path.parts) != 2 for path in images)
 
@@ -184,7 +203,10 @@ def _recognise_file(path: Path) -> _Plan:
         return _Plan("tar", path, [path], partial(read_tar, path))
     if head[:4] == b"PK\x03\x04" or suffix == ".npz":
         return _Plan("npz", path, [path], partial(read_npz, path))
-    if suffix == ".csv" or "pixels" in header_columns(head):
+    columns = header_columns(head)
+    if is_list(columns):
+        return _list(path)
+    if suffix == ".csv" or "pixels" in columns:
         return _csv(path, [path])
     raise DataError("this is not a data set", path, _KNOWN)
 
@@ -253,6 +275,12 @@ def _only_folder(folder: Path) -> Path | None:
 
 def _csv(root: Path, files: Sequence[Path]) -> _Plan:
     return _Plan("csv", root, files, partial(read_csv, files))
+
+
+def _list(path: Path) -> _Plan:
+    rows = read_rows(path)
+    kind = "list" if all(row.split is None for row in rows) else "divided list"
+    return _Plan(kind, path.parent, files_of(rows, path), partial(read_list, rows, path))
 
 
 def _parquet(root: Path, files: Sequence[Path]) -> _Plan:

@@ -45,6 +45,7 @@ class Options:
         detector: what finds faces: auto, centerface or yunet.
         min_face: as :class:`mien.inference.Predictor`'s, where a request asks for no other.
         settings: the limits of each process.
+        label_order: as that of :func:`mien.load_faces`, for the data set.
     """
 
     models: tuple[str, ...] = ("best",)
@@ -57,6 +58,7 @@ class Options:
     detector: str = "auto"
     min_face: int | None = None
     settings: Settings = field(default_factory=Settings)
+    label_order: str | None = None
 
 
 def serve(options: Options, say: Callable[[str], None]) -> int:
@@ -151,10 +153,10 @@ def build(options: Options, page: bool) -> FastAPI:
     }
     keys = Keys.read(options.key_file) if options.key_file else None
     app = create_app(predictors, settings, keys)
-    return with_page(app, predictors, options.data, keys) if page else app
+    return with_page(app, predictors, options, keys) if page else app
 
 
-def with_page(app: FastAPI, predictors: dict[str, Predictor], data: Path | None, keys: Keys | None) -> FastAPI:
+def with_page(app: FastAPI, predictors: dict[str, Predictor], options: Options, keys: Keys | None) -> FastAPI:
     """The application with the page at ``/``; where there are keys, an owner signs in with theirs.
 
     Raises:
@@ -167,7 +169,8 @@ def with_page(app: FastAPI, predictors: dict[str, Predictor], data: Path | None,
     require("gradio", "serve")
     from mien.serving.page.app import build_page, mount_page
 
-    page = build_page(predictors, None if data is None else load_faces(data))
+    faces = None if options.data is None else load_faces(options.data, label_order=options.label_order)
+    page = build_page(predictors, faces)
     sign_in = None if keys is None else (lambda owner, key: keys.owner(key) == owner)
     return mount_page(app, page, "/", sign_in)
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.builder import TRAINING, Builder, label_from_word, usage_from_word
+from mien.data.builder import TRAINING, Builder, usage_from_word
 from mien.data.faces import SIDE, USAGES, Usage
 from mien.errors import DataError
 
 _PIXELS = SIDE * SIDE
 _BLOCK = 128
 _BUFFER = 1 << 20
+_PAIR = ("train.csv", "test.csv")
+LABEL_COLUMNS = ("emotion", "label", "class")
+"""What the column of labels may be called, in lower case; the first one is taken."""
 _TABLES = ("icml_face_data.csv", "fer2013.csv")
 
 
 class _Header(NamedTuple):
+    delimiter: bytes
     width: int
     pixels: int
     emotion: int | None
@@ -39,7 +44,7 @@ class _Row(NamedTuple):
 
     @property
     def place(self) -> str:
-        return _place(self.number, self.line)
+        return place_of(self.number, self.line)
 
 
 def read_csv(files: Sequence[Path], builder: Builder) -> None:
@@ -58,7 +63,8 @@ def read_csv(files: Sequence[Path], builder: Builder) -> None:
 
 def _read_file(path: Path, builder: Builder, first: int, before: int, total: int) -> int:
     with path.open("rb", buffering=_BUFFER) as file:
-        return _read_table(file, path, builder, first, lambda: builder.tick(before + file.tell(), total, "bytes"))
+        table = cast("io.BufferedReader", file)
+        return _read_table(table, path, builder, first, lambda: builder.tick(before + file.tell(), total, "bytes"))
 
 
 def read_tar(path: Path, builder: Builder) -> None:
@@ -71,7 +77,8 @@ def read_tar(path: Path, builder: Builder) -> None:
     total = path.stat().st_size
     try:
         with path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:gz") as archive:
-            table = io.BufferedReader(cast(io.RawIOBase, _table_in(archive, path)), _BUFFER)
+            raw_table = cast("io.RawIOBase", _table_in(archive, path))
+            table = cast("io.BufferedReader", io.BufferedReader(raw_table, _BUFFER))
             _read_table(table, path, builder, 0, lambda: builder.tick(raw.tell(), total, "bytes"))
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         what = f"the archive is damaged ({error})"
@@ -89,26 +96,50 @@ def _table_in(archive: tarfile.TarFile, path: Path) -> IO[bytes]:
 
 def header_columns(line: bytes) -> list[str]:
     """The column names of a table's first line, in lower case and without the spaces that Kaggle's file has."""
-    text = line.decode("utf-8-sig", errors="replace").strip("\r\n")
-    return [column.strip().lower() for column in next(csv.reader([text]), [])]
+    line = line.removeprefix(codecs.BOM_UTF8).split(b"\r")[0]
+    try:
+        return [column.decode("utf-8", "replace").strip().lower() for column in split_row(line, delimiter_of(line))]
+    except ValueError:
+        return []
 
 
-def _read_table(lines: Iterable[bytes], path: Path, builder: Builder, first: int, tick: Callable[[], None]) -> int:
+def delimiter_of(header: bytes) -> bytes:
+    """What stands between the columns: the comma, the semicolon or the tab, whichever the header has most of."""
+    return max((b",", b";", b"\t"), key=header.count)
+
+
+def lines_of(file: io.BufferedReader) -> Iterator[bytes]:
+    """A table's lines, from its beginning; they end in a line feed, or as on old Macs in a carriage return alone."""
+    head = file.peek()
+    end = head.find(b"\r")
+    return _old_mac_lines(file) if end >= 0 and b"\n" not in head[: end + 2] else iter(file)
+
+
+def _old_mac_lines(file: io.BufferedReader) -> Iterator[bytes]:
+    rest = b""
+    while piece := file.read(_BUFFER):
+        *lines, rest = (rest + piece).split(b"\r")
+        yield from lines
+    yield rest
+
+
+def _read_table(file: io.BufferedReader, path: Path, builder: Builder, first: int, tick: Callable[[], None]) -> int:
     """Read one table whose rows are numbered from ``first``; returns how many rows it has."""
-    stream = iter(lines)
+    stream = lines_of(file)
     header = _read_header(next(stream, b""), path)
     default = _default_usage(header, path)
+    builder.is_fer2013 = header.usage is not None or path.name.lower() in _PAIR
     block: list[_Row] = []
     count = 0
     for number, line in enumerate(stream, start=2):
         if not line.strip():
             continue
         try:
-            block.append(_read_row(line, header, default, first + count, number))
+            block.append(_read_row(line, header, default, first + count, number, builder))
         except ValueError as error:
             _add_block(block, path, builder)  # so that bad rows are reported in the order of the file
             block = []
-            builder.bad(path, _place(first + count, number), str(error))
+            builder.bad(path, place_of(first + count, number), error)
         count += 1
         if len(block) == _BLOCK:
             _add_block(block, path, builder)
@@ -125,7 +156,8 @@ def _read_header(line: bytes, path: Path) -> _Header:
         what = f"the header has no column pixels; it has {', '.join(columns)[:80] or 'nothing'}"
         raise DataError(what, path, "FER2013's tables have the columns emotion, Usage and pixels.")
     find = {name: position for position, name in enumerate(columns)}
-    header = _Header(len(columns), find["pixels"], find.get("emotion"), find.get("usage"))
+    label = next((find[name] for name in LABEL_COLUMNS if name in find), None)
+    header = _Header(delimiter_of(line), len(columns), find["pixels"], label, find.get("usage", find.get("split")))
     if header.emotion is None and header.usage is not None:
         raise DataError("the header has no column emotion", path, "Add the labels, 0 to 6, as the column emotion.")
     return header
@@ -137,20 +169,26 @@ def _default_usage(header: _Header, path: Path) -> int:
     return USAGES.index(Usage.TEST) if is_test else TRAINING
 
 
-def _read_row(line: bytes, header: _Header, default: int, number: int, line_number: int) -> _Row:
-    fields = _split(line)
+def _read_row(line: bytes, header: _Header, default: int, number: int, line_number: int, builder: Builder) -> _Row:
+    fields = split_row(line, header.delimiter)
     if len(fields) != header.width:
         raise ValueError(f"it has {len(fields)} fields, the header {header.width}; the file may be cut off here")
     usage = default if header.usage is None else usage_from_word(fields[header.usage].decode("utf-8", "replace"))
     word = "" if header.emotion is None else fields[header.emotion].decode("utf-8", "replace")
-    return _Row(number, line_number, label_from_word(word, usage), usage, fields[header.pixels].strip())
+    return _Row(number, line_number, builder.label(word, usage), usage, fields[header.pixels].strip())
 
 
-def _split(line: bytes) -> list[bytes]:
+def split_row(line: bytes, delimiter: bytes) -> list[bytes]:
+    """The fields of a row.
+
+    Raises:
+        ValueError: where it is no row of a table.
+    """
     if b'"' not in line:
-        return line.split(b",")
+        return line.split(delimiter)
+    text = line.decode("utf-8", "replace").strip("\r\n")
     try:
-        return [field.encode() for field in next(csv.reader([line.decode("utf-8", "replace").strip("\r\n")]))]
+        return [field.encode() for field in next(csv.reader([text], delimiter=delimiter.decode()), [])]
     except csv.Error as error:
         raise ValueError(f"it is not a row of a table ({error})") from error
 
@@ -231,5 +269,6 @@ def parse_row(text: bytes) -> NDArray[np.uint8]:
     return np.array([int(word) for word in words], dtype=np.uint8)
 
 
-def _place(number: int, line: int) -> str:
+def place_of(number: int, line: int) -> str:
+    """What errors call a row: its number among the rows from 0, told from 1, and the line of the file."""
     return f"data row {number + 1} (line {line})"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.builder import TRAINING, Builder, is_emotion, label_from_word, usage_from_word
+from mien.data.builder import TRAINING, Builder, ContemptError, UnclearOrderError, is_emotion, usage_from_word
 from mien.data.classes import HINT, Classes, folder_classes
 from mien.data.crops import resize_face
 from mien.data.decoding import decode_gray
@@ -36,7 +36,9 @@ class Decoded(NamedTuple):
         return None if self.width == self.height == SIDE else f"{self.width}x{self.height}"
 
 
-class _Placed(NamedTuple):
+class Placed(NamedTuple):
+    """An image file, with its label, split and the number in its name."""
+
     path: Path
     emotion: int
     usage: int
@@ -91,24 +93,32 @@ def read_images(files: Sequence[Path], root: Path, builder: Builder) -> None:
     if len(numbers) == len(placed):
         placed.sort(key=lambda file: (file.number, file.path))
     unique = len(numbers) == len(placed) == len(set(numbers))
-    rows = sorted(numbers) if unique else list(range(len(placed)))
+    add_files(placed, sorted(numbers) if unique else range(len(placed)), builder)
+
+
+def add_files(placed: Sequence[Placed], rows: Sequence[int], builder: Builder) -> None:
+    """Decode image files into ``builder``, with a row number each.
+
+    Raises:
+        BadRowError: at the first file that is no image, unless the builder skips them.
+    """
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(placed), _BATCH):
             _add_batch(pool, placed[start : start + _BATCH], rows[start : start + _BATCH], builder)
             builder.tick(min(start + _BATCH, len(placed)), len(placed), "faces")
 
 
-def _place_all(files: Sequence[Path], root: Path, builder: Builder, classes: Classes | None) -> list[_Placed]:
-    placed: list[_Placed] = []
+def _place_all(files: Sequence[Path], root: Path, builder: Builder, classes: Classes | None) -> list[Placed]:
+    placed: list[Placed] = []
     for path in files:
         try:
-            placed.append(_place(path, path.relative_to(root).parent.parts, classes))
+            placed.append(_place(path, path.relative_to(root).parent.parts, builder, classes))
         except ValueError as error:
-            builder.bad(path, "", str(error))
+            builder.bad(path, "", error)
     return placed
 
 
-def _place(path: Path, folders: tuple[str, ...], classes: Classes | None) -> _Placed:
+def _place(path: Path, folders: tuple[str, ...], builder: Builder, classes: Classes | None) -> Placed:
     """What the names of a file and of its folders say about it."""
     if not folders:
         raise ValueError("the image stands in no folder named after its class")
@@ -116,14 +126,22 @@ def _place(path: Path, folders: tuple[str, ...], classes: Classes | None) -> _Pl
     match = _NUMBERED.match(path.stem)
     if match and match[1] != "test":
         usage = usage_from_word(match[1])
-    return _Placed(path, _label(folders[-1], classes), usage, int(match[2]) if match else None)
+    label = label_of(folders[-1], TRAINING, builder, classes)
+    return Placed(path, label, usage, int(match[2]) if match else None)
 
 
-def _label(word: str, classes: Classes | None) -> int:
+def label_of(word: str, usage: int, builder: Builder, classes: Classes | None) -> int:
+    """The label that the name of a folder or a word in a list means.
+
+    Raises:
+        ValueError: where it means none of the classes.
+    """
     if classes is not None:
         return classes.index(word)
     try:
-        return label_from_word(word, TRAINING)
+        return builder.label(word, usage)
+    except (ContemptError, UnclearOrderError):
+        raise
     except ValueError as error:
         raise ValueError(f"{error}; {HINT}") from error
 
@@ -139,7 +157,7 @@ def _usage_of(folders: tuple[str, ...]) -> int:
     return usage_from_word(folders[-1])
 
 
-def _add_batch(pool: ThreadPoolExecutor, batch: Sequence[_Placed], rows: Sequence[int], builder: Builder) -> None:
+def _add_batch(pool: ThreadPoolExecutor, batch: Sequence[Placed], rows: Sequence[int], builder: Builder) -> None:
     decoded = list(pool.map(lambda file: _decode_or_error(file.path.read_bytes()), batch))
     good: list[int] = []
     images: list[NDArray[np.uint8]] = []

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.builder import TRAINING, Builder, label_from_word, usage_from_word
+from mien.data.builder import TRAINING, Builder, usage_from_word
 from mien.data.classes import Classes, table_classes
 from mien.data.faces import SIDE
 from mien.data.readers.images import decode_all
@@ -41,6 +41,11 @@ class _Layout(NamedTuple):
     classes: Classes | None
 
     @property
+    def is_fer2013(self) -> bool:
+        """Whether the columns are FER2013's: its labels are numbers in its own order."""
+        return self.label == "emotion" and self.usage is not None
+
+    @property
     def columns(self) -> list[str]:
         return ["image", self.label, *([self.usage] if self.usage else []), *(_VOTES if self.votes else [])]
 
@@ -59,6 +64,7 @@ def read_parquet(files: Sequence[Path], root: Path, builder: Builder) -> None:
     )
     total = sum(shard.file.metadata.num_rows for shard in shards)
     builder.labels = _labels([_layout(shard) for shard in shards], root) or builder.labels
+    builder.is_fer2013 = all(_layout(shard).is_fer2013 for shard in shards)
     row = 0
     with ThreadPoolExecutor() as pool:
         for shard in shards:
@@ -154,9 +160,9 @@ def _add_batch(
             if isinstance(image, ValueError):
                 raise image
             split = shard.usage if usages[position] is None else usage_from_word(str(usages[position]))
-            emotion.append(_label(table[layout.label][position], split, layout))
+            emotion.append(_label(table[layout.label][position], split, layout, builder))
         except ValueError as error:
-            builder.bad(shard.path, f"data row {rows[position] - first + 1}", str(error))
+            builder.bad(shard.path, f"data row {rows[position] - first + 1}", error)
         else:
             good.append(position)
             images.append(image.face)
@@ -172,13 +178,15 @@ def _votes(column: Any) -> NDArray[np.uint8]:
     return votes.clip(0, 255).astype(np.uint8)
 
 
-def _label(value: object, usage: int, layout: _Layout) -> int:
+def _label(value: object, usage: int, layout: _Layout, builder: Builder) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if layout.names is not None and isinstance(value, int) and 0 <= value < len(layout.names):
         value = layout.names[value]
     word = "" if value is None else str(value)
     if layout.classes is not None and word not in ("", "-1"):
         return layout.classes.index(word)
-    return label_from_word(word, usage)
+    return builder.label(word, usage)
 
 
 def read_npz(path: Path, builder: Builder) -> None:
@@ -211,14 +219,15 @@ def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _add_arrays(arrays: dict[str, NDArray[Any]], path: Path, builder: Builder) -> None:
+    builder.is_fer2013 = True
     good: list[int] = []
     emotion, usage = [], []
     for row, (label, word) in enumerate(zip(arrays["emotion"].tolist(), arrays["usage"].tolist(), strict=True)):
         try:
             split = usage_from_word(str(word))
-            emotion.append(label_from_word(str(label), split))
+            emotion.append(builder.label(str(label), split))
         except ValueError as error:
-            builder.bad(path, f"data row {row + 1}", str(error))
+            builder.bad(path, f"data row {row + 1}", error)
         else:
             usage.append(split)
             good.append(row)

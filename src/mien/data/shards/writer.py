@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -38,7 +38,9 @@ def write_shards(
     rows: int = ROWS,
     block: int = BLOCK,
     skip_bad: bool = False,
+    label_order: str | None = None,
     progress: Progress | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> tuple[Shards, tuple[str, ...]]:
     """Write a data set as a folder of shards, read every face back, and check it.
 
@@ -51,7 +53,9 @@ def write_shards(
         rows: faces in a file, rounded up to whole blocks.
         block: faces in a block, the smallest part that is read at once.
         skip_bad: leave bad rows out, instead of stopping at the first.
+        label_order: as for :func:`mien.load_faces`.
         progress: called as the reading goes on.
+        on_note: told what was decided in reading, a line at a time.
 
     Returns:
         The shards, opened, and one line for each bad row that was left out.
@@ -69,7 +73,12 @@ def write_shards(
     with _writable(path), new_folder(path) as folder:
         with _Writer(folder, path, block, -(-rows // block)) as writer:
             if source is None or isinstance(source, str | Path):
-                skipped = stream_faces(source, writer.add, skip_bad=skip_bad, progress=progress)
+                skipped, notes = stream_faces(
+                    source, writer.add, skip_bad=skip_bad, label_order=label_order, progress=progress
+                )
+                if on_note is not None:
+                    for note in notes:
+                        on_note(note)
             else:
                 for faces in [source] if isinstance(source, Faces) else source:
                     writer.add(faces)
