@@ -152,7 +152,7 @@ def main():
         blobs = table.column(0).to_pylist()
         rates = {count: [plain(model, count, blobs)] for count in threads}
         words = [sys.executable, "-m", "mien", "score", folder / "faces", folder / "out", "--model", model, "--json"]
-        words += ["--engine", options.engine, "--workers", options.workers, "--batch", BATCH]
+        words += ["--engine", options.engine, "--workers", options.workers, "--batch-size", BATCH]
         summary, samples, printed = watch(list(map(str, words)), folder / "out")
         for count in threads:
             rates[count].append(plain(model, count, blobs))

@@ -54,7 +54,7 @@ def run(crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run of the recipe for it on these, by the command."""
     folder = tmp_path_factory.mktemp("own-run")
     sets = ["--set", "phases.0.epochs=3", "--set", "phases.1.epochs=3", "--device", "cpu"]
-    command = ["train", "finetune", "--from", "fast", "--data", crops, "--out", folder / "run", *sets]
+    command = ["train", "finetune", "--init", "fast", "--data", crops, "--out", folder / "run", *sets]
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stderr(said), redirect_stdout(io.StringIO()):
         patch.setattr(sys, "argv", ["mien", *map(str, command)])
@@ -189,7 +189,7 @@ def test_data_commands(mien: Mien, crops: Path, tmp_path: Path) -> None:
     assert load_faces(tmp_path / "split").splits() == {"Training": 84, "PublicTest": 12, "PrivateTest": 24}
     assert load_faces(tmp_path / "split").labels == NAMES
     assert mien("data", "check", crops, "--model", "fast").code == 0
-    assert "Add --again" in mien("data", "split", tmp_path / "split", tmp_path / "more").err
+    assert "Add --reassign" in mien("data", "split", tmp_path / "split", tmp_path / "more").err
 
 
 def own_faces(classes: int, each: int = 12) -> Faces:
@@ -228,10 +228,10 @@ def test_the_head_is_lent_too_where_the_classes_are_the_same(run: Path, crops: P
 
 def test_from_a_model_that_cannot_lend(mien: Mien, crops: Path, tmp_path: Path) -> None:
     place = ("--data", crops, "--out", tmp_path / "run")
-    assert "no such model" in mien("train", "finetune", "--from", tmp_path / "none.mien", *place).err
+    assert "no such model" in mien("train", "finetune", "--init", tmp_path / "none.mien", *place).err
     assert not (tmp_path / "run").exists()
     exported = export_model("tiny", tmp_path / "tiny.onnx").path
-    assert "an exported model only runs" in mien("train", "finetune", "--from", exported, *place).err
+    assert "an exported model only runs" in mien("train", "finetune", "--init", exported, *place).err
 
 
 def test_shipped_recipes_leave_out_what_only_the_emotions_have() -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mien.data import Faces, load_faces
     from mien.evaluation import evaluate
     from mien.export.exporter import export_model
-    from mien.inference import Face, Prediction, Predictor, to_rows
+    from mien.inference import Face, Prediction, Predictor, predict, to_dataframe, to_rows
     from mien.training import train
 
 __version__ = "0.1.0"
@@ -25,6 +25,8 @@ __all__ = [
     "evaluate",
     "export_model",
     "load_faces",
+    "predict",
+    "to_dataframe",
     "to_rows",
     "train",
 ]
@@ -37,6 +39,8 @@ _HOMES = {
     "evaluate": "mien.evaluation",
     "export_model": "mien.export.exporter",
     "load_faces": "mien.data",
+    "predict": "mien.inference",
+    "to_dataframe": "mien.inference",
     "to_rows": "mien.inference",
     "train": "mien.training",
 }

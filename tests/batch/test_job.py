@@ -110,7 +110,10 @@ def test_a_folder_of_pictures_into_one_file(
     again = score("faces", "out.parquet", LOCAL)
     assert (again.rows, again.kept, again.engine) == (121, 121, "none")
     (tmp_path / "faces" / "0.png").write_bytes(b"")
-    for options, what in ((LOCAL, "the input is not what it was"), (replace(LOCAL, batch=8), "begun with --batch 16")):
+    for options, what in (
+        (LOCAL, "the input is not what it was"),
+        (replace(LOCAL, batch=8), "begun with --batch-size 16"),
+    ):
         with pytest.raises(DataError, match=what):
             score("faces", "out.parquet", options)
 
@@ -145,7 +148,7 @@ def test_with_a_detector_the_surest_face_counts(tmp_path: Path) -> None:
 
 
 COMMAND = [sys.executable, "-m", "mien", "score"]
-KILLED = ["--model", "tiny", "--batch", str(BATCH), "--part", str(PART), "--engine", "local"]
+KILLED = ["--model", "tiny", "--batch-size", str(BATCH), "--chunk-size", str(PART), "--engine", "local"]
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(table: Path, scored: Path, tmp_path: Path) -> None:
@@ -283,8 +286,8 @@ def test_parts_with_errors_may_be_done_again(table: Path, scored: Path, copied: 
     ("options", "what"),
     [
         (replace(LOCAL, model="fast"), "the scores of another model .tiny, SHA-256"),
-        (replace(LOCAL, batch=8), "begun with --batch 16, not 8. Add --batch 16"),
-        (replace(LOCAL, part=64), "begun with --part 32, not 64"),
+        (replace(LOCAL, batch=8), "begun with --batch-size 16, not 8. Add --batch-size 16"),
+        (replace(LOCAL, part=64), "begun with --chunk-size 32, not 64"),
         (replace(LOCAL, detector="centerface", min_face=40), "begun with --detector none, not centerface"),
     ],
 )

@@ -141,7 +141,18 @@ def test_ray_of_its_own_keeps_to_this_machine_and_leaves_nothing(
     table: Path, alone: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    options = ["--model", "tiny", "--batch", str(BATCH), "--part", str(PART), "--engine", "ray", "--workers", "1"]
+    options = [
+        "--model",
+        "tiny",
+        "--batch-size",
+        str(BATCH),
+        "--chunk-size",
+        str(PART),
+        "--engine",
+        "ray",
+        "--workers",
+        "1",
+    ]
     command = [sys.executable, "-m", "mien", "score", str(table), str(out), *options, "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120

@@ -27,7 +27,7 @@ COMMANDS = {
     "video --plot": ("clip.avi", "video {input} --plot {out}"),
     "data convert": ("faces.csv", "data convert {input} {out} --to csv"),
     "data convert, shards": ("faces.csv", "data convert {input} {out} --to shards"),
-    "data split": ("faces.csv", "data split {input} {out} --again"),
+    "data split": ("faces.csv", "data split {input} {out} --reassign"),
     "data check --clean": ("faces.csv", "data check {input} --clean {out} --drop duplicates"),
     "data ferplus --out": ("faces.csv", "data ferplus {input} --out {out}"),
     "data ferplus --targets": ("faces.csv", "data ferplus {input} --targets {out}"),

@@ -115,7 +115,7 @@ def test_a_folder_of_a_thousand_with_fifty_broken(mien: Mien, tiny_run: Run, tho
     assert all("broken" in one["path"] and not one["faces"] for one in bad)
     *lines, last = ran.err.splitlines()
     assert lines == [f"error: {one['path']}: {one['error']}" for one in bad]
-    assert last == "error: 50 of 1,000 pictures could not be read"
+    assert last == "error: 50 of 1,000 images could not be read"
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [one["path"] for one in found]
@@ -147,9 +147,9 @@ def test_ctrl_c_keeps_what_is_done(
 
     monkeypatch.setattr(predictor, "read_image", interrupted)
     table = tmp_path / "out.csv"
-    ran = mien("predict", *crops, "--model", tiny_run.out, "--detector", "none", "--batch", 1, "--csv", table)
+    ran = mien("predict", *crops, "--model", tiny_run.out, "--detector", "none", "--batch-size", 1, "--csv", table)
     assert ran.code == 130
-    assert ran.err == "error: interrupted after 2 of 3 pictures; these are kept\n"
+    assert ran.err == "error: interrupted after 2 of 3 images; these are kept\n"
     with table.open(newline="") as file:
         assert [row["path"] for row in csv.DictReader(file)] == [str(path) for path in crops[:2]]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

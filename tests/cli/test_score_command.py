@@ -16,7 +16,7 @@ from conftest import Ran
 from support.collections_of_images import BAD, expected, pictures, rows_of, write_pictures
 
 Mien = Callable[..., Ran]
-OPTIONS = ("--model", "tiny", "--batch", 16, "--part", 32, "--engine", "local", "--workers", 1)
+OPTIONS = ("--model", "tiny", "--batch-size", 16, "--chunk-size", 32, "--engine", "local", "--workers", 1)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_without_ray_the_engine_is_told_to_be_missing(
 def test_sigterm_ends_it_in_order(table: Path, tmp_path: Path) -> None:
     out, many = tmp_path / "out", tmp_path / "many.parquet"
     write_pictures(many, pictures(120) * 40)
-    options = ["--model", "tiny", "--part", "64", "--engine", "local", "--workers", "1"]
+    options = ["--model", "tiny", "--chunk-size", "64", "--engine", "local", "--workers", "1"]
     command = [sys.executable, "-m", "mien", "score", str(many), str(out), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +17,13 @@ from matplotlib.cbook import get_sample_data
 from numpy.typing import NDArray
 from PIL import Image
 
+import mien
 from mien.data import Faces
 from mien.emotions import LABELS
-from mien.errors import ImageError, ModelError
+from mien.errors import ImageError, MissingExtraError, ModelError
 from mien.inference import UNCERTAIN, Detection, Face, Prediction, Predictor, to_rows
 from mien.inference.detection import Framing
+from mien.inference.predictor import _default
 from mien.models.onnx.session import Session
 from mien.models.spec import Head
 
@@ -326,3 +331,45 @@ def test_a_turned_tiff_is_turned_once(tmp_path: Path) -> None:
         photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "o6.tif", tiffinfo={274: 6})
     found = Predictor(threads=1).predict(tmp_path / "o6.tif")
     assert str(found).endswith("o6.tif, 512x600: Neutral 70.6%)")
+
+
+def test_predict_is_one_line_over_a_shared_predictor(tmp_path: Path) -> None:
+    photo = get_sample_data("grace_hopper.jpg", asfileobj=False)
+    one, (two,) = mien.predict(photo), mien.predict([photo])
+    assert one == two == mien.Predictor().predict(photo)
+    assert _default() is _default()
+    with pytest.raises(ImageError, match="No such file"):
+        mien.predict(tmp_path / "gone.jpg")
+
+
+def test_predictions_show_themselves_in_a_notebook(finder: Predictor, drawn: Faces, tmp_path: Path) -> None:
+    """From a path, from an array, and where the image is gone or could not be read."""
+    path = tmp_path / "<b>.png"
+    Image.fromarray(quartered(drawn, 0)).save(path)
+    for one in (finder.predict(path), finder.predict(quartered(drawn, 0))):
+        page = one._repr_html_()
+        assert page.count("<img ") == 1
+        assert page.count("<table>") == 2
+        assert page.count("data:image/jpeg;base64,") == 1
+    shown = finder.predict(path)
+    path.unlink()
+    assert "<img" not in replace(shown, source=None)._repr_html_()
+    assert "&lt;b&gt;.png" in shown._repr_html_()
+    (failed,) = finder.predict([b"no image"])
+    assert "not a readable image" in failed._repr_html_()
+    assert pickle.loads(pickle.dumps(finder.predict(quartered(drawn, 0)))).source is None
+
+
+def test_predictions_become_a_table(finder: Predictor, drawn: Faces) -> None:
+    pytest.importorskip("pandas")
+    found = finder.predict([quartered(drawn, 0), np.zeros((9, 9, 3), np.uint8)])
+    table = mien.to_dataframe(found)
+    assert table.to_dict("records")[0]["emotion"] == found[0].faces[0].emotion
+    assert (len(table), list(table.columns)) == (3, list(mien.to_rows(found)[0]))
+    assert len(mien.to_dataframe(found[0])) == 2
+
+
+def test_without_pandas_the_extra_is_named(finder: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match=r"mien\[dataframe\]"):
+        mien.to_dataframe([])

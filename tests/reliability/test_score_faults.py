@@ -22,7 +22,7 @@ pytest.importorskip("mien.batch", reason="this version has no mien score")
 
 def started(table: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "mien", "score", str(table), str(out), "--model", "tiny", "--engine", "local"]
-    command += ["--workers", "1", "--batch", "16", "--part", "64"]
+    command += ["--workers", "1", "--batch-size", "16", "--chunk-size", "64"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

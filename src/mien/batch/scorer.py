@@ -53,7 +53,7 @@ class Job:
         """What two runs must have in common for one to go on where the other ended."""
         return {
             "sha256": self.bundle.sha256, "input": self.place,
-            "detector": self.detector, "batch": self.batch, "part": self.rows,
+            "detector": self.detector, "batch-size": self.batch, "chunk-size": self.rows,
             "min-face": self.min_face,
         }  # fmt: skip
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -15,7 +16,7 @@ from typer.core import TyperGroup
 from mien.cli import card as card_commands
 from mien.cli import compare as compare_commands
 from mien.cli import data as data_commands
-from mien.cli import evaluate as judge_commands
+from mien.cli import evaluate as evaluate_commands
 from mien.cli import export as export_commands
 from mien.cli import predict as predict_commands
 from mien.cli import report as report_commands
@@ -25,12 +26,13 @@ from mien.cli import sweep as sweep_commands
 from mien.cli import train as train_commands
 from mien.cli import video as video_commands
 from mien.cli.console import error_line, in_a_group
+from mien.cli.options import examples_text
 from mien.cli.signals import Terminated, terminable
 from mien.errors import MienError
 
 
 class Commands(TyperGroup):
-    """Says that Ctrl-C was heard; Typer would only set the exit code."""
+    """Reports Ctrl-C; Typer would only set the exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -49,24 +51,40 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(train_commands.demo)
-app.add_typer(data_commands.app, name="data")
-app.command()(train_commands.train)
-app.command()(sweep_commands.sweep)
-app.command()(train_commands.summary)
-app.command()(judge_commands.evaluate)
-app.command()(compare_commands.compare)
-app.command()(predict_commands.predict)
-app.command(name="fetch-detector")(predict_commands.fetch_detector)
-app.command()(video_commands.video)
-app.command()(judge_commands.show)
-app.command()(report_commands.report)
-app.command()(export_commands.export)
-app.command()(score_commands.score)
-app.command()(serve_commands.serve)
-app.command()(card_commands.card)
-app.command()(card_commands.push)
-app.command()(card_commands.pull)
+
+
+def _add(panel: str, command: Callable[..., None], *examples: str, name: str | None = None) -> None:
+    """Add a command to a panel of ``mien --help``; its own help ends with examples, which a test runs."""
+    app.command(name=name, rich_help_panel=panel, epilog=examples_text(examples))(command)
+
+
+_add(
+    "Predict", predict_commands.predict,
+    "mien predict photo.jpg", "mien predict photos --csv predictions.csv --annotate annotated",
+)  # fmt: skip
+_add("Predict", video_commands.video, "mien video clip.mp4 --csv predictions.csv --annotate annotated.mp4")
+_add("Predict", predict_commands.fetch_detector, "mien fetch-detector", name="fetch-detector")
+_add("Train and evaluate", train_commands.demo, "mien demo --out demo")
+_add("Train and evaluate", train_commands.train, "mien train toy --data faces.csv --out runs/mine --set batch_size=64")
+_add(
+    "Train and evaluate", sweep_commands.sweep,
+    "mien sweep toy --space space.yaml --data faces.csv --out study --trials 2",
+)  # fmt: skip
+_add("Train and evaluate", train_commands.summary, "mien summary article", "mien summary best --plot network.svg")
+_add(
+    "Train and evaluate", evaluate_commands.evaluate,
+    "mien evaluate best --data faces.csv --split PublicTest", "mien evaluate runs/mine --data faces.csv --out metrics",
+)  # fmt: skip
+_add("Train and evaluate", compare_commands.compare, "mien compare best tiny --data faces.csv")
+_add("Train and evaluate", report_commands.report, "mien report best --data faces.csv --out report.html")
+_add("Train and evaluate", evaluate_commands.show, "mien show best face.png --index 3 --data faces.csv")
+app.add_typer(data_commands.app, name="data", rich_help_panel="Data")
+_add("Serve and scale", serve_commands.serve, "mien serve --model best --port 8000")
+_add("Serve and scale", score_commands.score, "mien score photos predictions.parquet --model tiny --workers 1")
+_add("Share", export_commands.export, "mien export best best.onnx")
+_add("Share", card_commands.card, "mien card best --out card.md")
+_add("Share", card_commands.push, "mien push runs/mine owner/name --license apache-2.0")
+_add("Share", card_commands.pull, "mien pull owner/name --out pulled")
 
 
 def main() -> None:

@@ -8,34 +8,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.console import console, print_json
-from mien.cli.data import LabelOrderName, keep_inputs, load
-from mien.cli.evaluate import ModelArgument
-from mien.cli.train import AsJson, Data
+from mien.cli.data import keep_inputs, load
+from mien.cli.options import AsJson, Data, Groups, LabelOrderName, ModelArgument
 
 if TYPE_CHECKING:
     from mien.emotions import LabelOrder
     from mien.hub.card import Notes
     from mien.models.bundle import Bundle
 
-Licence = Annotated[str | None, typer.Option("--license", metavar="ID", help="Of the weights, such as apache-2.0.")]
-DataDescription = Annotated[
-    Path | None, typer.Option("--about-data", metavar="FILE.md", help="What to say of the data's origin and licence.")
+Licence = Annotated[
+    str | None, typer.Option("--license", metavar="ID", help="The licence of the weights, such as apache-2.0.")
 ]
-Repo = Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME on the Hub.")]
+DataDescription = Annotated[
+    Path | None, typer.Option("--about-data", metavar="FILE.md", help="A text on the data's origin and licence.")
+]
+Repo = Annotated[str, typer.Argument(metavar="REPO", help="The repository, OWNER/NAME, on the Hugging Face Hub.")]
 
 
 def card(
     model: ModelArgument,
     data: Data = None,
-    out: Annotated[Path, typer.Option("--out", metavar="CARD.md", help="The file.")] = Path("README.md"),
+    out: Annotated[Path, typer.Option("--out", metavar="CARD.md", help="The file to write.")] = Path("README.md"),
     license_id: Licence = None,
     about_data: DataDescription = None,
-    groups: Annotated[
-        Path | None, typer.Option("--groups", metavar="FILE", help="Also by group: a CSV or parquet of row and group.")
-    ] = None,
+    groups: Groups = None,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Write a model's card: its use, its limits, its data and, with --data, its figures."""
+    """Write a model card: use, limits, training data and, with --data, metrics."""
     from mien._utils.files import atomic
     from mien.hub.card import model_card
     from mien.models.load import load_bundle
@@ -84,10 +83,11 @@ def push(
     model: ModelArgument,
     repo: Repo,
     own_card: Annotated[
-        Path | None, typer.Option("--card", metavar="CARD.md", help="The card; without it, one is made.")
+        Path | None, typer.Option("--card", metavar="CARD.md", help="The model card; written for you by default.")
     ] = None,
     onnx: Annotated[
-        list[Path] | None, typer.Option("--onnx", metavar="FILE", help="An export of it to go along; may be repeated.")
+        list[Path] | None,
+        typer.Option("--onnx", metavar="FILE", help="An exported file to upload with it; repeatable."),
     ] = None,
     data: Data = None,
     license_id: Licence = None,
@@ -96,7 +96,7 @@ def push(
     as_json: AsJson = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Upload a model and its card to the Hugging Face Hub, as one commit.
+    """Upload a model and its card to the Hugging Face Hub in one commit.
 
     The token is the one of `hf auth login` or of HF_TOKEN; it is never shown.
     """
@@ -123,13 +123,15 @@ def push(
 
 def pull(
     repo: Repo,
-    revision: Annotated[str, typer.Option("--revision", metavar="R", help="A branch, tag or commit.")] = "main",
+    revision: Annotated[
+        str, typer.Option("--revision", metavar="R", help="A branch, tag or commit to download.")
+    ] = "main",
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The folder; without it, one of the repository's name.")
+        Path | None, typer.Option("--out", metavar="DIR", help="The folder; by default one named after the repository.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download a model that mien push uploaded, check it, and leave it in a folder that names it from then on."""
+    """Download a model that was uploaded with mien push, and verify it. Its folder is a MODEL for every command."""
     from mien.hub.transfer import pull_model
 
     found = pull_model(repo, out, revision)

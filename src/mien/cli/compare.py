@@ -8,22 +8,24 @@ from typing import Annotated, Any
 import typer
 
 from mien.cli.console import console, print_json, print_table
-from mien.cli.data import LabelOrderName, load
-from mien.cli.train import AsJson, Data
+from mien.cli.data import load
+from mien.cli.options import AsJson, Data, LabelOrderName, Split
 
-SIDES = "Models (shipped names, bundles, run folders, ONNX files of mien export) and files of answers (.csv, .jsonl)."
-PEER = "Another program: COMMAND gets FACES.npz and ANSWERS.csv, and writes the second; may be repeated."
+SIDES = (
+    "Models (shipped names, bundles, run folders, ONNX files of mien export) and files of predictions (.csv, .jsonl)."
+)
+PEER = "Another program: COMMAND is called with FACES.npz and PREDICTIONS.csv, and writes the second; repeatable."
 
 
 def compare(
-    sides: Annotated[list[Path] | None, typer.Argument(metavar="[MODEL|ANSWERS]...", help=SIDES)] = None,
+    sides: Annotated[list[Path] | None, typer.Argument(metavar="[MODEL|PREDICTIONS]...", help=SIDES)] = None,
     peers: Annotated[list[str] | None, typer.Option("--peer", metavar="NAME=COMMAND", help=PEER)] = None,
     data: Data = None,
-    split: Annotated[str, typer.Option("--split", help="PublicTest, PrivateTest, Training or test.")] = "PrivateTest",
+    split: Split = "PrivateTest",
     as_json: AsJson = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Judge models and other programs on the same faces: accuracy beside clean accuracy, each against the first."""
+    """Compare models and other programs on the same faces: accuracy, clean accuracy, and tests against the first."""
     from mien.errors import require
 
     for module in ("sklearn", "scipy"):

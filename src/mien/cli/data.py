@@ -13,6 +13,7 @@ import typer
 
 from mien.cli.console import console, print_json, print_table, stderr
 from mien.cli.data_check_output import print_check, print_ferplus
+from mien.cli.options import AsJson, DataAndOut, DataArgument, LabelOrderName, SkipBad, examples_text
 from mien.emotions import LabelOrder
 from mien.errors import DataError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from mien.data.builder import Progress
     from mien.data.faces import Faces
 
-app = typer.Typer(help="Look at, convert, draw and fetch data sets.", no_args_is_help=True)
+app = typer.Typer(help="Inspect, check, convert, split and download data sets.", no_args_is_help=True)
 
 
 class LayoutName(StrEnum):
@@ -35,15 +36,6 @@ class LayoutName(StrEnum):
 
 DROPS = "duplicates, leaked, leaked-training, conflicting, constant, near-blank, near, suspect or not-a-face"
 """The kinds of ``--drop``, named here so that --help loads nothing heavy; :class:`mien.data.quality.clean.Drop`."""
-
-Source = Annotated[
-    Path | None, typer.Argument(metavar="D", help="A file or folder of faces; without it, the one in MIEN_DATA.")
-]
-LabelOrderName = Annotated[
-    LabelOrder | None,
-    typer.Option("--label-order", help="Whose numbers stand for the emotions, where labels are numbers."),
-]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out and list them, instead of stopping.")]
 
 
 @contextmanager
@@ -87,14 +79,14 @@ def _say_skipped(lines: tuple[str, ...]) -> None:
             stderr.print(f"  and {len(lines) - 10:,} more (mien data info --skip-bad --json lists all)")
 
 
-@app.command()
+@app.command(epilog=examples_text(["mien data info faces.csv"]))
 def info(
-    source: Source = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    source: DataArgument = None,
+    as_json: AsJson = False,
     skip_bad: SkipBad = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Show what a data set holds: splits, labels, pixels, faces that leak from training into a test."""
+    """Describe a data set: splits, labels, pixel statistics, and test faces that leak from Training."""
     from mien.data.describe import describe
 
     figures = describe(load(source, skip_bad, label_order=label_order))
@@ -123,22 +115,21 @@ def _print_figures(figures: dict[str, Any]) -> None:
     console.print(f"fingerprint: {figures['fingerprint']}")
 
 
-@app.command()
+@app.command(epilog=examples_text(["mien data convert faces.csv faces.parquet --to parquet"]))
 def convert(
-    source: Annotated[
-        list[Path], typer.Argument(metavar="[D] OUT", help="The faces (or MIEN_DATA), and where to write.")
-    ],
-    to: Annotated[LayoutName, typer.Option("--to", help="The layout to write.")],
+    source: DataAndOut,
+    to: Annotated[LayoutName, typer.Option("--to", help="The format to write.")],
     skip_bad: SkipBad = False,
     rows: Annotated[
-        int | None, typer.Option("--rows", min=1, help="Faces in a file, for --to shards; 16,384 without it.")
+        int | None, typer.Option("--rows", min=1, help="Faces per shard, with --to shards; 16,384 by default.")
     ] = None,
     block: Annotated[
-        int | None, typer.Option("--block", min=1, help="Faces that are read at once, for --to shards; 256 without it.")
+        int | None,
+        typer.Option("--block", min=1, help="Faces per block, the unit of reading, with --to shards; 256 by default."),
     ] = None,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Write a data set in another layout; as shards also one that does not fit in memory."""
+    """Convert a data set to another format. Shards also take one that does not fit in memory."""
     data, out = _data_and_out(source)
     if to == LayoutName.SHARDS:
         _convert_to_shards(data, out, skip_bad, label_order, rows, block)
@@ -170,19 +161,19 @@ def _convert_to_shards(
     console.print(f"wrote {len(shards):,} faces to {files:,} shards in {out}", markup=False)
 
 
-@app.command()
+@app.command(epilog=examples_text(["mien data split photos-by-class split.parquet"]))
 def split(
-    source: Annotated[
-        list[Path], typer.Argument(metavar="[D] OUT", help="The faces (or MIEN_DATA), and where to write.")
-    ],
-    validation: Annotated[float, typer.Option("--validation", help="Part of each class for PublicTest.")] = 0.15,
-    test: Annotated[float, typer.Option("--test", help="Part of each class for PrivateTest.")] = 0.15,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed gives other splits.", min=0)] = 0,
-    again: Annotated[bool, typer.Option("--again", help="Divide all faces anew, whatever splits they have.")] = False,
+    source: DataAndOut,
+    validation: Annotated[
+        float, typer.Option("--validation", help="The fraction of each class for PublicTest.")
+    ] = 0.15,
+    test: Annotated[float, typer.Option("--test", help="The fraction of each class for PrivateTest.")] = 0.15,
+    seed: Annotated[int, typer.Option("--seed", help="The random seed of the splits.", min=0)] = 0,
+    again: Annotated[bool, typer.Option("--reassign", help="Split all faces anew, whatever splits they have.")] = False,
     skip_bad: SkipBad = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Make the splits that a data set lacks out of Training, and write it: .csv, .parquet, or a folder."""
+    """Make missing splits from Training, duplicates on one side, and write them: .csv, .parquet or a folder."""
     from mien.data.quality.clean import layout_of
     from mien.data.splits import split_faces
     from mien.data.writers import convert_faces
@@ -218,25 +209,27 @@ def _data_and_out(paths: list[Path]) -> tuple[Path | None, Path]:
     return data, out
 
 
-@app.command()
+@app.command(epilog=examples_text(["mien data check faces.csv --out findings"]))
 def check(
-    source: Source = None,
+    source: DataArgument = None,
     model: Annotated[
-        Path | None, typer.Option("--model", metavar="MODEL", help="Also look for labels that this model doubts.")
+        Path | None,
+        typer.Option("--model", metavar="MODEL", help="Also find labels that this model contradicts with confidence."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Also write JSON, a CSV with a row a finding, pictures.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Also write JSON, a CSV with one row per finding, and image grids."),
     ] = None,
     clean: Annotated[
-        Path | None, typer.Option("--clean", metavar="OUT", help="Write the faces without what --drop names.")
+        Path | None, typer.Option("--clean", metavar="OUT", help="Write the data set without the kinds of --drop.")
     ] = None,
     drop: Annotated[
-        list[str] | None, typer.Option("--drop", metavar="KIND", help=f"What --clean leaves out: {DROPS}.")
+        list[str] | None, typer.Option("--drop", metavar="KIND", help=f"What --clean leaves out; repeatable: {DROPS}.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Look for what is wrong: copies, leaks, contradictions, blanks, suspect labels, wrong sizes, bad rows."""
+    """Check a data set: duplicates, leaks, conflicting and suspect labels, blank images, wrong sizes, bad rows."""
     from mien.evaluation.data_check import check_outputs, run_check
 
     keep_inputs(check_outputs(out, clean), source, [model] if model else [])
@@ -254,25 +247,31 @@ def check(
         console.print(f"wrote {left['rows']:,} faces to {left['path']}, without {left['dropped']:,}: {left['log']}")
 
 
-@app.command()
+@app.command(epilog=examples_text(["mien data ferplus votes.parquet --targets targets.csv"]))
 def ferplus(
-    source: Source = None,
+    source: DataArgument = None,
     votes: Annotated[
-        Path | None, typer.Option("--votes", metavar="CSV", help="fer2013new.csv; without it, the votes in the data.")
+        Path | None,
+        typer.Option(
+            "--votes", metavar="CSV", help="Microsoft's fer2013new.csv; by default the votes in the data set."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="OUT", help="Write the faces with their votes (.parquet).")
+        Path | None, typer.Option("--out", metavar="OUT", help="Write the data set with its votes (.parquet).")
     ] = None,
     targets: Annotated[
-        Path | None, typer.Option("--targets", metavar="CSV", help="Write each face's majority and distribution.")
+        Path | None,
+        typer.Option(
+            "--targets", metavar="CSV", help="Write the majority label and the vote distribution of each face."
+        ),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option("--model", metavar="MODEL", help="Judge a model on FER+'s eight classes.")
+        Path | None, typer.Option("--model", metavar="MODEL", help="Evaluate a model on FER+'s eight classes.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Join Microsoft's FER+ votes to FER2013, count them after the official filtering, judge a model on them."""
+    """Join Microsoft's FER+ votes to FER2013, count them by the official rules, and evaluate a model on them."""
     from mien.evaluation.ferplus import run_ferplus
 
     keep_inputs([out, targets], source, [model] if model else [], [votes])
@@ -283,13 +282,13 @@ def ferplus(
         print_ferplus(figures)
 
 
-@app.command()
+@app.command(epilog=examples_text(["mien data toy drawn.csv --n 100"]))
 def toy(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A .csv file, or a folder for icml_face_data.csv.")],
     n: Annotated[int, typer.Option("--n", min=1, help="How many faces to draw.")] = 5000,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed draws the same faces.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="The random seed; equal seeds draw equal faces.")] = 0,
 ) -> None:
-    """Draw a small set of faces, for a first try without FER2013."""
+    """Make a small synthetic data set of drawn faces, to try the commands without FER2013."""
     from mien.data.synthetic import draw_faces
     from mien.data.writers import convert_faces
 
@@ -299,24 +298,24 @@ def toy(
     console.print(f"wrote {len(faces):,} drawn faces to {path}", markup=False)
 
 
-@app.command()
+@app.command(epilog=examples_text(["mien data fetch fer2013"]))
 def fetch(out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")]) -> None:
-    """Download FER2013 from Kaggle; you need an account there and must have accepted the competition's rules."""
+    """Download FER2013 from Kaggle. This needs an account there that has accepted the competition's rules."""
     from mien.data.kaggle import fetch_fer2013
 
     console.print(f"FER2013 is in {fetch_fer2013(out)}", markup=False)
 
 
-@app.command()
+@app.command(epilog=examples_text(["mien data examples faces.csv examples.png"]))
 def examples(
-    source: Annotated[
-        list[Path], typer.Argument(metavar="[D] OUT", help="The faces (or MIEN_DATA), and where to write.")
-    ],
-    export: Annotated[int | None, typer.Option("--export", help="Write PNG files of 1 or 3 channels.")] = None,
+    source: DataAndOut,
+    export: Annotated[
+        int | None, typer.Option("--export", help="Write one PNG per class instead, with 1 or 3 channels.")
+    ] = None,
     skip_bad: SkipBad = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Show one face a class: a figure OUT.png, or with --export one PNG file a class."""
+    """Plot one example face per class."""
     data, out = _data_and_out(source)
     faces = load(data, skip_bad, label_order=label_order)
     if export is None:

@@ -9,8 +9,9 @@ import typer
 from rich.cells import cell_len, set_cell_size
 
 from mien.cli.console import console, print_json, print_table, stderr
-from mien.cli.data import LabelOrderName, keep_inputs, load
-from mien.cli.train import AsJson, Data, print_agreement
+from mien.cli.data import keep_inputs, load
+from mien.cli.options import AsJson, Data, Groups, LabelOrderName, ModelArgument, OptionalModelArgument, Split
+from mien.cli.train import print_agreement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,23 +20,19 @@ if TYPE_CHECKING:
     from mien.inference import Face
     from mien.models.bundle import Bundle
 
-WHICH = "A shipped model's name (best, fast, tiny), a bundle, an ONNX file of mien export, or the folder of a run."
-MIN_FACE = "The smallest face to find, in pixels of the original image; smaller ones take longer."
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help=WHICH)]
-
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="[MODEL]", help=WHICH)] = Path("best"),
+    model: OptionalModelArgument = Path("best"),
     data: Data = None,
-    split: Annotated[str, typer.Option("--split", help="PublicTest, PrivateTest, Training or test.")] = "PublicTest",
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Also write figures and pictures.")] = None,
-    groups: Annotated[
-        Path | None, typer.Option("--groups", metavar="FILE", help="Also by group: a CSV or parquet of row and group.")
+    split: Split = "PublicTest",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Also write metrics and plots to this folder.")
     ] = None,
+    groups: Groups = None,
     as_json: AsJson = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Judge a model on a split: single view, calibrated, with the clean score beside it."""
+    """Evaluate a model on a split: accuracy, clean accuracy, macro F1, calibration and the confusion matrix."""
     from mien.errors import require
 
     require("sklearn", "train")
@@ -106,17 +103,17 @@ def print_probabilities(face: Face) -> None:
 
 def show(
     model: ModelArgument,
-    out: Annotated[Path, typer.Argument(metavar="OUT.png", help="The picture (PNG or SVG).")],
-    index: Annotated[int, typer.Option("--index", min=0, help="The face's number in the split, from 0.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.png", help="The plot to write (PNG or SVG).")],
+    index: Annotated[int, typer.Option("--index", min=0, help="The index of the face in the split, from 0.")],
     data: Data = None,
-    split: Annotated[str, typer.Option("--split", help="PublicTest, PrivateTest, Training or test.")] = "PublicTest",
+    split: Split = "PublicTest",
     attribution: Annotated[
-        bool, typer.Option("--attribution", help="Also show what in the face speaks for the answer (Grad-CAM).")
+        bool, typer.Option("--attribution", help="Also show which parts of the face support the prediction (Grad-CAM).")
     ] = False,
     as_json: AsJson = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Show one face beside its bars, and print the percentages."""
+    """Plot one face of a data set beside its predicted probabilities."""
     from mien.errors import DataError, require
 
     for module in ("matplotlib", "torch") if attribution else ("matplotlib",):

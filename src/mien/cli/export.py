@@ -9,20 +9,21 @@ from typing import Annotated, Any
 import typer
 
 from mien.cli.console import console, print_json, print_table
-from mien.cli.data import LabelOrderName, load
-from mien.cli.evaluate import ModelArgument
-from mien.cli.train import AsJson, Data
+from mien.cli.data import load
+from mien.cli.options import AsJson, Data, LabelOrderName, ModelArgument
 
 
 def export(
     model: ModelArgument,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file: .onnx, or .pt for TorchScript.")],
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="onnx, onnx-int8 or torchscript.")] = "onnx",
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write: .onnx, or .pt for TorchScript.")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="FORMAT", help="The format: onnx, onnx-int8 or torchscript.")
+    ] = "onnx",
     data: Data = None,
     as_json: AsJson = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Write a model for other runtimes, unless what comes out answers differently from the model."""
+    """Export a model to ONNX, int8 ONNX or TorchScript, and verify that its predictions stay the same."""
     from mien.errors import require
 
     require("onnx", "train")

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import console, error_line, print_table, progress_bar, quiet_libraries, stderr
-from mien.cli.evaluate import MIN_FACE, WHICH, print_probabilities
+from mien.cli.evaluate import print_probabilities
+from mien.cli.options import BatchSize, Detector, MinConfidence, MinFace, Model, Parquet, Threads
 from mien.errors import printable
 
 if TYPE_CHECKING:
@@ -51,29 +52,31 @@ class Tally:
 
 
 def predict(
-    images: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, folders of them, or patterns.")],
-    model: Annotated[Path, typer.Option("--model", metavar="MODEL", help=WHICH)] = Path("best"),
-    detector: Annotated[
-        str, typer.Option("--detector", help="auto, centerface, yunet, or none: every picture is a face crop.")
-    ] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a line and picture.")] = False,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="OUT", help="Write a row a face.")] = None,
-    parquet: Annotated[Path | None, typer.Option("--parquet", metavar="OUT", help="The same as parquet.")] = None,
-    annotate: Annotated[
-        Path | None, typer.Option("--annotate", metavar="DIR", help="Write copies with the faces framed and labelled.")
+    images: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images, folders of images, or patterns.")],
+    model: Model = Path("best"),
+    detector: Detector = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document per image, one per line.")] = False,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="OUT", help="Write a CSV file with one row per face.")
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Faces that the network sees at once.")] = 64,
-    min_confidence: Annotated[
-        float, typer.Option("--min-confidence", min=0, max=1, help="Below this probability a face is uncertain.")
-    ] = 0.0,
-    threads: Annotated[int, typer.Option("--threads", min=0, help="Threads of the networks; 0: all cores.")] = 0,
-    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Larger pictures are refused.")] = 100_000_000,
-    min_face: Annotated[int | None, typer.Option("--min-face", metavar="PIXELS", min=1, help=MIN_FACE)] = None,
-    allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch pictures from http and https.")] = False,
+    parquet: Parquet = None,
+    annotate: Annotated[
+        Path | None, typer.Option("--annotate", metavar="DIR", help="Write copies of the images with boxes and labels.")
+    ] = None,
+    batch: BatchSize = 64,
+    min_confidence: MinConfidence = 0.0,
+    threads: Threads = 0,
+    max_pixels: Annotated[
+        int, typer.Option("--max-pixels", min=1, help="Refuse images with more pixels.")
+    ] = 100_000_000,
+    min_face: MinFace = None,
+    allow_urls: Annotated[
+        bool, typer.Option("--allow-urls", help="Also fetch images from http and https addresses.")
+    ] = False,
 ) -> None:
-    """Find the faces in pictures and name their expressions.
+    """Detect the faces in images and predict their expressions.
 
-    Pictures that cannot be read are told apart and do not stop the others; the exit code is then 1.
+    Images that cannot be read are reported and do not stop the others; the exit code is then 1.
     """
     quiet_libraries()  # before they are imported
     from mien._utils.files import part_of, protect
@@ -111,29 +114,29 @@ def predict(
         more = f" (the same in {len(tally.notes) - 1:,} more)" if len(tally.notes) > 1 else ""
         stderr.print(f"note: {tally.notes[0]}{more}", markup=False)
     if tally.failed:
-        error_line(f"{len(tally.failed):,} of {tally.images:,} pictures could not be read")
+        error_line(f"{len(tally.failed):,} of {tally.images:,} images could not be read")
     if stopped:
-        error_line(f"interrupted after {tally.images:,} of {len(paths):,} pictures; these are kept")
+        error_line(f"interrupted after {tally.images:,} of {len(paths):,} images; these are kept")
         raise typer.Exit(130)
     if tally.failed:
         raise typer.Exit(1)
 
 
 def fetch_detector() -> None:
-    """Download the face detector YuNet (233 kB), check it, and use it from now on."""
+    """Download the face detector YuNet (233 kB), verify it, and use it from now on."""
     from mien.inference.yunet import fetch_yunet
 
     console.print(str(fetch_yunet()), markup=False)
 
 
 def _run(predictor: Predictor, paths: list[str], writers: list[Sink]) -> bool:
-    """Hand every prediction to the sinks; whether Ctrl-C ended it, in which case what is done is kept."""
+    """Hand every prediction to the writers; whether Ctrl-C ended it, in which case what is done is kept."""
     with progress_bar() as progress:
         bar = progress.add_task("", total=len(paths))
         try:
             for one in _predictions(predictor, paths):
-                for sink in writers:
-                    sink(one)
+                for write in writers:
+                    write(one)
                 if one.error is not None:
                     error_line(f"{one.path}: {one.error}")
                 progress.advance(bar)
@@ -210,6 +213,6 @@ def _print_tally(tally: Tally) -> None:
         print_table(some, ["image", "emotion", "box", "probability", "next"], rows, text=3)
     if tally.faces > 1:
         counts = [[name, f"{count:,}", f"{count / tally.faces:.1%}"] for name, count in tally.emotions.most_common()]
-        print_table(f"{tally.images:,} pictures", ["emotion", "faces", "share"], counts)
+        print_table(f"{tally.images:,} images", ["emotion", "faces", "share"], counts)
     if tally.without:
-        console.print(f"without a face: {tally.without:,} of {tally.images:,} pictures")
+        console.print(f"without a face: {tally.without:,} of {tally.images:,} images")

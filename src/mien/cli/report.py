@@ -8,25 +8,26 @@ from typing import Annotated
 import typer
 
 from mien.cli.console import console, print_json, print_table, stderr
-from mien.cli.data import LabelOrderName, keep_inputs, load
-from mien.cli.evaluate import WHICH
-from mien.cli.train import AsJson, Data
+from mien.cli.data import keep_inputs, load
+from mien.cli.options import AsJson, Data, LabelOrderName, OptionalModelArgument
 
 
 def report(
-    model: Annotated[Path, typer.Argument(metavar="[MODEL]", help=WHICH)] = Path("best"),
+    model: OptionalModelArgument = Path("best"),
     data: Data = None,
-    out: Annotated[Path, typer.Option("--out", metavar="REPORT.html", help="The page.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option("--out", metavar="REPORT.html", help="The HTML file to write.")] = Path(
+        "report.html"
+    ),
     compare: Annotated[
-        list[str] | None, typer.Option("--compare", metavar="MODEL", help="Another model beside it; may be repeated.")
+        list[str] | None, typer.Option("--compare", metavar="MODEL", help="Another model to compare with; repeatable.")
     ] = None,
     split: Annotated[
-        str | None, typer.Option("--split", help="Whose faces are shown; without it, PublicTest's.")
+        str | None, typer.Option("--split", help="The split whose faces are shown; PublicTest by default.")
     ] = None,
     as_json: AsJson = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Write one HTML page that says how good a model is, on which faces it fails, and how to get it again."""
+    """Write an HTML report: metrics, confusion matrix, calibration, the worst errors, how to reproduce the model."""
     from mien.errors import require
 
     for module in ("torch", "jinja2", "sklearn", "matplotlib"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import console, error_line, print_json, progress_bar, quiet_libraries, stderr
-from mien.cli.evaluate import MIN_FACE, WHICH
+from mien.cli.options import AsJson, BatchSize, Detector, MinFace, Model
 from mien.cli.signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from mien.batch.job import Options, Summary
 
-INPUT = "A folder of pictures or of parquet files, a parquet file, or a list of names (.txt, .csv, .parquet)."
-OUT = "A folder for parquet parts, or a file that ends in .parquet."
+INPUT = "A folder of images or of parquet files, a parquet file, or a list of paths (.txt, .csv, .parquet)."
+OUT = "A folder for parquet files, or one file that ends in .parquet."
 
 
 class EngineName(StrEnum):
@@ -33,28 +33,26 @@ class EngineName(StrEnum):
 def score(
     source: Annotated[str, typer.Argument(metavar="INPUT", help=INPUT)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help=OUT)],
-    model: Annotated[Path, typer.Option("--model", metavar="MODEL", help=WHICH)] = Path("best"),
-    detector: Annotated[
-        str, typer.Option("--detector", help="none: every picture is a face crop; auto, centerface or yunet.")
-    ] = "none",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures that go through the networks together.")] = 64,
+    model: Model = Path("best"),
+    detector: Detector = "none",
+    batch: BatchSize = 64,
     part: Annotated[
-        int, typer.Option("--part", min=0, help="Rows that are written together; 0: 2,048, with a detector 256.")
+        int, typer.Option("--chunk-size", min=0, help="Rows per written file; 0 for 2,048, with a detector 256.")
     ] = 0,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one for each processor.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 for one per processor.")] = 0,
     engine: Annotated[
-        EngineName, typer.Option("--engine", help="Ray, processes of this machine, or Ray where it is installed.")
+        EngineName, typer.Option("--engine", help="The engine: ray, local processes, or auto (Ray if installed).")
     ] = EngineName.AUTO,
     address: Annotated[
         str | None, typer.Option("--address", metavar="A", help="A Ray cluster, such as 10.0.0.1:6379, or auto.")
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Score parts that hold errors once more.")] = False,
-    min_face: Annotated[int | None, typer.Option("--min-face", metavar="PIXELS", min=1, help=MIN_FACE)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as one JSON document.")] = False,
+    again: Annotated[bool, typer.Option("--retry-errors", help="Process the chunks with errors once more.")] = False,
+    min_face: MinFace = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Score a collection of any size into parquet: a row a picture, exactly once, errors in a column.
+    """Predict a collection of any size into parquet: one row per image, exactly once, errors in a column.
 
-    The same command goes on where an earlier one was killed. Ctrl-C and SIGTERM end it, with exit code 130 or 143.
+    Run the same command again to continue after an interruption. Ctrl-C and SIGTERM end it, with exit code 130 or 143.
     """
     quiet_libraries()  # before they are imported
     from mien.batch.job import Options

@@ -8,45 +8,52 @@ from typing import Annotated
 import typer
 
 from mien.cli.console import stderr
-from mien.cli.data import LabelOrderName
-from mien.cli.evaluate import MIN_FACE
+from mien.cli.options import LabelOrderName, MinFace
 from mien.cli.signals import leave_sigterm
 
 
 def serve(
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", metavar="[NAME=]MODEL", help="A model; may be repeated. The first is the default."),
+        typer.Option("--model", metavar="[NAME=]MODEL", help="A model to serve; repeatable. The first is the default."),
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", metavar="D", help="A data set for the page.")] = None,
-    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0: a free one.")] = 8000,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DATA", help="The data set that the web page shows.")
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for a free one.")] = 8000,
     api_key_file: Annotated[
-        Path | None, typer.Option("--api-key-file", metavar="F", help="Who may ask: a line OWNER KEY each.")
+        Path | None, typer.Option("--api-key-file", metavar="FILE", help="API keys, one OWNER KEY per line.")
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
-    threads: Annotated[int, typer.Option("--threads", min=0, help="Threads of each process; 0: all cores.")] = 0,
-    detector: Annotated[str, typer.Option("--detector", help="auto, centerface or yunet.")] = "auto",
-    min_face: Annotated[int | None, typer.Option("--min-face", metavar="PIXELS", min=1, help=MIN_FACE)] = None,
-    page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page beside REST.")] = True,
-    max_body: Annotated[int, typer.Option("--max-body", min=1, help="Bytes of a request.")] = 20_000_000,
-    max_held: Annotated[int, typer.Option("--max-held", min=1, help="Bytes of all that wait.")] = 256_000_000,
-    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Pixels of an image.")] = 40_000_000,
-    max_images: Annotated[int, typer.Option("--max-images", min=1, help="Images of a request.")] = 32,
-    queue: Annotated[int, typer.Option("--queue", min=1, help="Images that wait for a model; more get 429.")] = 256,
-    timeout: Annotated[float, typer.Option("--timeout", min=0.01, help="Seconds until the answer.")] = 30.0,
-    header_timeout: Annotated[float, typer.Option("--header-timeout", min=0.1, help="Seconds for the head.")] = 10.0,
-    body_timeout: Annotated[float, typer.Option("--body-timeout", min=0.1, help="Seconds for the body.")] = 30.0,
-    grace: Annotated[int, typer.Option("--grace", min=1, help="Seconds to finish requests when stopped.")] = 30,
-    rate: Annotated[float, typer.Option("--rate", min=0, help="Requests a second of each key; 0: no limit.")] = 0.0,
-    burst: Annotated[int, typer.Option("--burst", min=1, help="Requests at once within the rate.")] = 20,
-    connections: Annotated[int, typer.Option("--connections", min=1, help="Connections of each process.")] = 1000,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes.")] = 1,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="Threads per process; 0 for all cores.")] = 0,
+    detector: Annotated[str, typer.Option("--detector", help="The face detector: auto, centerface or yunet.")] = "auto",
+    min_face: MinFace = None,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the web page beside the REST API.")] = True,
+    max_body: Annotated[int, typer.Option("--max-body", min=1, help="Maximum bytes per request.")] = 20_000_000,
+    max_held: Annotated[
+        int, typer.Option("--max-held", min=1, help="Maximum bytes of all waiting requests.")
+    ] = 256_000_000,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Maximum pixels per image.")] = 40_000_000,
+    max_images: Annotated[int, typer.Option("--max-images", min=1, help="Maximum images per request.")] = 32,
+    queue: Annotated[int, typer.Option("--queue", min=1, help="Maximum images waiting per model; more get 429.")] = 256,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.01, help="Maximum seconds per request.")] = 30.0,
+    header_timeout: Annotated[
+        float, typer.Option("--header-timeout", min=0.1, help="Maximum seconds to receive the headers.")
+    ] = 10.0,
+    body_timeout: Annotated[
+        float, typer.Option("--body-timeout", min=0.1, help="Maximum seconds to receive the body.")
+    ] = 30.0,
+    grace: Annotated[int, typer.Option("--grace", min=1, help="Seconds to finish open requests on shutdown.")] = 30,
+    rate: Annotated[float, typer.Option("--rate", min=0, help="Requests per second and key; 0 for no limit.")] = 0.0,
+    burst: Annotated[int, typer.Option("--burst", min=1, help="Requests allowed in a burst.")] = 20,
+    connections: Annotated[int, typer.Option("--connections", min=1, help="Maximum connections per process.")] = 1000,
     cors: Annotated[
-        list[str] | None, typer.Option("--cors", metavar="ORIGIN", help="A web origin that may ask; may be repeated.")
+        list[str] | None, typer.Option("--cors", metavar="ORIGIN", help="An allowed web origin (CORS); repeatable.")
     ] = None,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Serve models by REST, under /v1, and a page to try them on. Ctrl-C or SIGTERM ends it in order."""
+    """Serve models: a REST API under /v1 and a web page. Ctrl-C or SIGTERM shuts it down gracefully."""
     from mien.cli.console import quiet_libraries
     from mien.errors import require
 

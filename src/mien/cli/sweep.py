@@ -8,35 +8,34 @@ from typing import Annotated, Any
 import typer
 
 from mien.cli.console import console, print_json, print_table, stderr
-from mien.cli.data import LabelOrderName, keep_inputs, load
-from mien.cli.train import AsJson, Changes, Data
+from mien.cli.data import keep_inputs, load
+from mien.cli.options import AsJson, Changes, Data, Device, LabelOrderName, Recipe, Weights
 
 SHOWN = 20
 """How many trials the table has at most."""
 
 
 def sweep(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a YAML file.")],
-    space: Annotated[Path, typer.Option("--space", metavar="FILE", help="What varies over what, in YAML.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The search's folder.")],
+    recipe: Recipe,
+    space: Annotated[Path, typer.Option("--space", metavar="FILE", help="The search space, in YAML.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of the study.")],
     data: Data = None,
-    trials: Annotated[int, typer.Option("--trials", min=1, help="How many in all.")] = 20,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the values, and of each training.")] = 0,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Trials side by side.")] = 1,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="The number of trials.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The random seed of the search and of each training.")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Trials in parallel.")] = 1,
     changes: Changes = None,
     fold: Annotated[
-        str | None, typer.Option("--fold", metavar="K/N", help="Judge on a part of Training; else on PublicTest.")
+        str | None,
+        typer.Option("--fold", metavar="K/N", help="Evaluate on fold K of N of Training instead of PublicTest."),
     ] = None,
-    prune: Annotated[str, typer.Option("--prune", help="End hopeless trials: median, hyperband or none.")] = "median",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --out.")] = False,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="FILE", help="A local file of the ImageNet weights.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    prune: Annotated[str, typer.Option("--prune", help="The pruner: median, hyperband or none.")] = "median",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the study in --out.")] = False,
+    weights: Weights = None,
+    device: Device = "auto",
     as_json: AsJson = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Search a recipe's settings for the best accuracy on PublicTest, or on a fold of Training; never on PrivateTest.
+    """Search hyperparameters of a recipe for accuracy on PublicTest or a fold of Training, never on PrivateTest.
 
     FILE has a setting a line: phases.0.optimizer.lr: {kind: loguniform, low: 1.0e-4, high: 1.0e-2}. Kinds: uniform,
     loguniform, int (with step) and choice (with values).
@@ -58,7 +57,7 @@ def sweep(
         return
     print_sweep(found)
     console.print(f"best {out / 'best.yaml'}: {' '.join(found['best']['changes'])}", markup=False)
-    console.print(f"train and judge it: mien train {out / 'best.yaml'} --data D --out RUN", markup=False)
+    console.print(f"train it: mien train {out / 'best.yaml'} --data D --out RUN", markup=False)
 
 
 def _trial_line(row: dict[str, Any]) -> None:

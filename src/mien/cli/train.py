@@ -11,19 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.console import console, print_json, print_table, stderr
-from mien.cli.data import LabelOrderName, keep_inputs, load
+from mien.cli.data import keep_inputs, load
+from mien.cli.options import AsJson, Changes, Data, Device, LabelOrderName, Recipe, Weights
 
 if TYPE_CHECKING:
     from mien.data.faces import Faces
     from mien.data.shards.reader import Shards
     from mien.emotions import LabelOrder
     from mien.evaluation.pipeline import Outcome
-
-Data = Annotated[Path | None, typer.Option("--data", metavar="D", help="The data set; without it, MIEN_DATA.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Changes = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: --set phases.0.epochs=2")
-]
 
 
 def epoch_line(row: dict[str, Any]) -> None:
@@ -37,31 +32,31 @@ def epoch_line(row: dict[str, Any]) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a YAML file.")],
-    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run's folder.")],
+    recipe: Recipe,
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The folder of the run.")],
     data: Data = None,
     changes: Changes = None,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="MODEL", help="Start from what this model has learned.")
+        str | None, typer.Option("--init", metavar="MODEL", help="Initialise the network from this model.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of first weights, order and augmentation.", min=0)] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="FILE", help="A local file of the ImageNet weights.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option("--seed", help="The random seed.", min=0)] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    weights: Weights = None,
+    device: Device = "auto",
     stream: Annotated[
-        bool, typer.Option("--stream", help="Read D, a folder of shards, as it is needed: it need not fit in memory.")
+        bool, typer.Option("--stream", help="Stream DATA, a folder of shards, instead of loading it into memory.")
     ] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log to RUN/tensorboard.")] = False,
-    devices: Annotated[int, typer.Option("--devices", help="Processes on each host.", min=1)] = 1,
-    nodes: Annotated[int, typer.Option("--nodes", help="Hosts; run this command on each.", min=1)] = 1,
-    node_rank: Annotated[int, typer.Option("--node-rank", help="This host, from 0.", min=0)] = 0,
-    master: Annotated[str | None, typer.Option("--master", metavar="HOST:PORT", help="Where host 0 listens.")] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard logs to RUN/tensorboard.")
+    ] = False,
+    devices: Annotated[int, typer.Option("--devices", help="Processes per host.", min=1)] = 1,
+    nodes: Annotated[int, typer.Option("--nodes", help="Hosts; run the command on each.", min=1)] = 1,
+    node_rank: Annotated[int, typer.Option("--node-rank", help="The rank of this host, from 0.", min=0)] = 0,
+    master: Annotated[str | None, typer.Option("--master", metavar="HOST:PORT", help="The address of host 0.")] = None,
     as_json: AsJson = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Train a recipe, judge it, and leave a bundle with its figures and pictures in RUN.
+    """Train a model by a recipe and evaluate it; the model, metrics and plots go to RUN.
 
     Several processes share each batch (PyTorch DDP); hosts need RUN on a file system that all of them see.
     """
@@ -158,11 +153,11 @@ def print_agreement(seen: dict[str, Any] | None) -> None:
 
 
 def summary(
-    model: Annotated[str, typer.Argument(metavar="RECIPE|MODEL", help="A recipe, a bundle or a run folder.")],
+    model: Annotated[str, typer.Argument(metavar="RECIPE|MODEL", help="A recipe, or a model.")],
     as_json: AsJson = False,
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="OUT.svg", help="Draw the structure.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="OUT.svg", help="Draw the network.")] = None,
 ) -> None:
-    """Show a network's layers, shapes and parameters, in all and trainable in each phase."""
+    """Show the layers, shapes and parameters of a network, and what each phase trains."""
     from mien.errors import require
 
     require("torch", "train")
@@ -196,13 +191,15 @@ def summary(
 
 def demo(
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="D", help="A data set; without it, drawn faces.")
+        Path | None, typer.Option("--data", metavar="DATA", help="The data set; drawn faces by default.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where everything goes.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for everything that is made.")] = Path(
+        "demo"
+    ),
     as_json: AsJson = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Do the main job end to end: data, training, evaluation, pictures and one prediction."""
+    """Run the whole pipeline on a small scale: data, training, evaluation, plots and a prediction."""
     from mien.errors import require
 
     require("lightning", "train")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import console, error_line, print_json, print_table, progress_bar, quiet_libraries, stderr
-from mien.cli.evaluate import MIN_FACE, WHICH
+from mien.cli.options import AsJson, Detector, MinConfidence, MinFace, Model, Parquet, Threads
 from mien.cli.signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -24,40 +24,36 @@ SHOWN = 40
 
 def video(
     source: Annotated[
-        str, typer.Argument(metavar="FILE|CAMERA|URL", help="A video, a camera's number, such as 0, or an address.")
+        str, typer.Argument(metavar="FILE|CAMERA|URL", help="A video file, a camera number such as 0, or an address.")
     ],
-    model: Annotated[Path, typer.Option("--model", metavar="MODEL", help=WHICH)] = Path("best"),
-    detector: Annotated[
-        str, typer.Option("--detector", help="auto, centerface, yunet, or none: every frame is a face crop.")
-    ] = "auto",
+    model: Model = Path("best"),
+    detector: Detector = "auto",
     csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="OUT", help="Write a row for each face of each frame, as it comes.")
+        Path | None, typer.Option("--csv", metavar="OUT", help="Write a CSV file with one row per face and frame.")
     ] = None,
-    parquet: Annotated[Path | None, typer.Option("--parquet", metavar="OUT", help="The same as parquet.")] = None,
+    parquet: Parquet = None,
     annotate: Annotated[
         Path | None,
         typer.Option(
             "--annotate",
             metavar="OUT.mp4",
-            help="Write a copy (MP4, WebM) with labelled faces; ffmpeg, where on the PATH, keeps the sound.",
+            help="Write a copy (MP4, WebM) with boxes and labels; with sound if ffmpeg is on the PATH.",
         ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="OUT.png", help="Draw each track's emotions over time.")
+        Path | None, typer.Option("--plot", metavar="OUT.png", help="Plot the emotions of each track over time.")
     ] = None,
-    every: Annotated[int, typer.Option("--every", min=1, help="Look only at every so many-th frame.")] = 1,
+    every: Annotated[int, typer.Option("--every", min=1, help="Process only every N-th frame.")] = 1,
     track: Annotated[
-        bool, typer.Option("--track/--no-track", help="Follow faces from frame to frame, and smooth what they show.")
+        bool, typer.Option("--track/--no-track", help="Track faces across frames and smooth their probabilities.")
     ] = True,
-    threads: Annotated[int, typer.Option("--threads", min=0, help="Threads of the networks; 0: all cores.")] = 0,
-    min_confidence: Annotated[
-        float, typer.Option("--min-confidence", min=0, max=1, help="Below this probability a face is uncertain.")
-    ] = 0.0,
+    threads: Threads = 0,
+    min_confidence: MinConfidence = 0.0,
     allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Open http, https and rtsp addresses.")] = False,
-    min_face: Annotated[int | None, typer.Option("--min-face", metavar="PIXELS", min=1, help=MIN_FACE)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as one JSON document.")] = False,
+    min_face: MinFace = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Follow the faces of a video or camera and their expressions, frame by frame, in memory that does not grow.
+    """Detect and track the faces of a video or camera and predict their expressions, frame by frame.
 
     Ctrl-C and SIGTERM end it early; the files then hold all that came before, and the exit code is 130 or 143.
     """

@@ -110,9 +110,9 @@ def split_faces(
     if again:
         faces = replace(faces, usage=np.full(len(faces), TRAINING, np.uint8), notes=())
     if not (faces.usage == TRAINING).any():
-        raise DataError("it has no Training faces to take a split from", faces.name, "Add --again to divide all anew.")
+        raise DataError("it has no Training faces to take a split from", faces.name, "Add --reassign.")
     if not _missing(faces):
-        raise DataError("it has all splits already", faces.name, "Add --again to divide all faces anew.")
+        raise DataError("it has all splits already", faces.name, "Add --reassign to split all faces anew.")
     if (faces.emotion < 0).any():
         raise DataError("it has faces without a label", faces.name, "Leave them out.")
     return with_splits(faces, shares, seed)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, cast, overload
@@ -129,11 +130,13 @@ class Predictor:
             ImageError: where the one image cannot be read.
         """
         if isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4:
-            return list(self.stream(cast("Iterable[Source]", images), channels))
-        (found,) = self.stream([images], channels)
-        if found.error is not None:
-            raise ImageError(found.error, None if found.path == _name(0, b"") else found.path)
-        return found
+            several = list(cast("Iterable[Source]", images))
+            found = self.stream(several, channels)
+            return [replace(one, source=source, channels=channels) for one, source in zip(found, several, strict=True)]
+        (one,) = self.stream([images], channels)
+        if one.error is not None:
+            raise ImageError(one.error, None if one.path == _name(0, b"") else one.path)
+        return replace(one, source=images, channels=channels)
 
     def stream(self, images: Iterable[Source], channels: Channels = "rgb") -> Iterator[Prediction]:
         """As :meth:`predict`, one image after the other, for as many as there are: memory does not grow with them.
@@ -224,3 +227,21 @@ def _in_original(detection: Detection, picture: LoadedImage) -> Whole:
     y0, y1 = np.clip((round(top * down), round((top + height) * down)), 0, picture.height)
     x0, y0 = min(x0, picture.width - 1), min(y0, picture.height - 1)
     return int(x0), int(y0), int(max(1, x1 - x0)), int(max(1, y1 - y0))
+
+
+@overload
+def predict(images: Source, channels: Channels = "rgb") -> Prediction: ...
+@overload
+def predict(images: list[Any] | tuple[Any, ...], channels: Channels = "rgb") -> list[Prediction]: ...
+def predict(images: Source | list[Any] | tuple[Any, ...], channels: Channels = "rgb") -> Prediction | list[Prediction]:
+    """Detect the faces of one image, or of several, and predict their expressions, with the default model.
+
+    The first call loads the model, all calls share it, threads included. For another model or other options make a
+    :class:`Predictor`. Arguments, result and errors are those of :meth:`Predictor.predict`.
+    """
+    return _default().predict(images, channels)
+
+
+@cache
+def _default() -> Predictor:
+    return Predictor()

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from mien.errors import printable
+from mien.errors import printable, require
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mien.data.decoding import Channels, Source
 
 UNCERTAIN = "uncertain"
 """The emotion of a face whose most probable class is less probable than the ``min_confidence`` that was asked for."""
@@ -82,6 +87,19 @@ class Prediction:
     error: str | None = None
     note: str | None = None
 
+    source: Source | None = field(default=None, repr=False, compare=False)
+    channels: Channels = field(default="rgb", repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the image, which other processes would receive with each prediction."""
+        return self.__dict__ | {"source": None}
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the image with boxes, and bars."""
+        from mien.inference.html import to_html
+
+        return to_html(self)
+
     def __post_init__(self) -> None:
         if self.error is not None and self.faces:
             raise ValueError("an image that could not be read has no faces")
@@ -132,3 +150,15 @@ def to_rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
     kept = list(predictions)
     labels = next((tuple(face.probabilities) for one in kept for face in one.faces), ())
     return [row for one in kept for row in one.to_rows(labels)]
+
+
+def to_dataframe(predictions: Prediction | Iterable[Prediction]) -> pd.DataFrame:
+    """Predictions as a pandas table: the columns of :func:`to_rows`, one row per face.
+
+    Raises:
+        MissingExtraError: where pandas is not installed.
+    """
+    pandas = require("pandas", "dataframe")
+    several = [predictions] if isinstance(predictions, Prediction) else predictions
+    table: pd.DataFrame = pandas.DataFrame(to_rows(several))
+    return table
