@@ -32,8 +32,8 @@ class PendingUpload(Predictor):
         self.open, self.sizes, self.seen = Event(), list[int](), list[str]()
         self.open.set()
 
-    def look(self, image: Source, path: str = "", crop: bool = False) -> DetectedFaces:
-        looked = super().look(image, path, crop)
+    def look(self, image: Source, path: str = "", crop: bool = False, min_face: int | None = None) -> DetectedFaces:
+        looked = super().look(image, path, crop, min_face)
         self.seen.append(path)
         return looked
 
@@ -66,8 +66,9 @@ def test_requests_that_wait_go_through_the_network_together(
         engine.start()
         held.open.clear()
         asked = [asyncio.create_task(engine.predict([("", data)], True, 60)) for data in files[:21]]
-        while len(held.seen) < 21:
-            await asyncio.sleep(0.005)
+        async with asyncio.timeout(30):
+            while len(held.seen) < 21:
+                await asyncio.sleep(0.005)
         held.open.set()
         found = await asyncio.gather(*asked)
         engine.stop()
