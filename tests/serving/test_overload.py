@@ -142,10 +142,10 @@ class Broken(Predictor):
     down = False
     bad = b""
 
-    def look(self, image: Source, path: str = "", crop: bool = False) -> DetectedFaces:
+    def look(self, image: Source, path: str = "", crop: bool = False, min_face: int | None = None) -> DetectedFaces:
         if isinstance(image, bytes) and image == self.bad:
             raise RuntimeError("a fault that only the log may tell")
-        return super().look(image, path, crop)
+        return super().look(image, path, crop, min_face)
 
     def named(self, looked: Sequence[DetectedFaces]) -> list[Prediction]:
         if self.down:
