@@ -79,12 +79,12 @@ def explore(page: Page, _: bytes) -> None:
     number.fill("106")
     number.press("Enter")
     page.get_by_role("heading", name="Face 106 of").wait_for()
-    page.get_by_label("Show what speaks for the answer").check()
+    page.get_by_label("Show Grad-CAM").check()
     page.locator("#mien-face figcaption").wait_for()
 
 
 def report(page: Page, _: bytes) -> None:
-    page.get_by_role("button", name="Make the report").click()
+    page.get_by_role("button", name="Create report").click()
     page.frame_locator("iframe.mien-report").locator("h1").wait_for()
 
 

@@ -150,7 +150,7 @@ def test_photos_are_read_with_frames_bars_and_downloads(
     paths = [photo(public.images[106], tmp_path / "a <b>.png"), tmp_path / "torn.png"]
     paths[1].write_bytes(b"\x89PNG torn")
     opened(page, f"{pages}/photos/").set_input_files("#mien-files", paths)
-    expect(page.locator("#mien-result")).to_contain_text("1 face in 2 pictures")
+    expect(page.locator("#mien-result")).to_contain_text("1 face in 2 images")
     found = fast.predict(paths[0])
     assert shares(page, "#mien-result") == pytest.approx(found.faces[0].probabilities, abs=6e-4)
     expect(page.locator(".mien-photo")).to_have_attribute("alt", re.compile(f"a <b>.png: {found.faces[0].emotion}"))
@@ -165,8 +165,8 @@ def test_photos_are_read_with_frames_bars_and_downloads(
 def test_the_camera_is_read_and_let_go(page: Page, pages: str) -> None:
     opened(page, f"{pages}/photos/").get_by_role("button", name="Use the camera").click()
     page.wait_for_function("document.querySelector('.mien-camera video').videoWidth > 0")
-    page.get_by_label("Each picture is one face already").check()
-    page.get_by_role("button", name="Take the picture").click()
+    page.get_by_label("Each image is one face").check()
+    page.get_by_role("button", name="Take a photo").click()
     expect(page.locator("#mien-result h3")).to_have_text("camera.png")
     assert sum(shares(page, "#mien-result").values()) == pytest.approx(1, abs=0.005)
     page.get_by_role("button", name="Stop the camera").click()
@@ -176,7 +176,7 @@ def test_the_camera_is_read_and_let_go(page: Page, pages: str) -> None:
 def test_a_pasted_picture_is_read(page: Page, pages: str, drawn: Faces) -> None:
     buffer = io.BytesIO()
     Image.fromarray(drawn.images[0]).save(buffer, "PNG")
-    opened(page, f"{pages}/photos/").get_by_label("Each picture is one face already").check()
+    opened(page, f"{pages}/photos/").get_by_label("Each image is one face").check()
     page.evaluate(
         """(bytes) => {
             const clipboard = new DataTransfer();
@@ -224,18 +224,18 @@ def test_neutral_taken_for_sad_by_filters_and_by_cell(
     opened(page, fer_page, "Explore")
     expect(page.locator("#mien-matrix .mien-cell")).to_have_count(49)
     choose(page, "True label", "Neutral")
-    choose(page, "Model says", "Sad")
-    page.get_by_label("Wrong only").check()
-    expect(page.locator("#mien-summary")).to_contain_text(f"{len(wanted)} of 400 faces fit.")
+    choose(page, "Predicted label", "Sad")
+    page.get_by_label("Errors only").check()
+    expect(page.locator("#mien-summary")).to_contain_text(f"{len(wanted)} of 400 faces match.")
     titles = page.locator("#mien-gallery .mien-thumb").evaluate_all("(all) => all.map((one) => one.title)")
     assert [int(title.split()[1].rstrip(":")) for title in titles] == wanted.tolist()
     expect(page.locator("#mien-face h3")).to_have_text(f"Face {wanted[0]} of PublicTest")
     page.get_by_role("button", name="Clear filters").click()
-    expect(page.locator("#mien-summary")).to_contain_text("400 of 400 faces fit.")
-    cell = page.get_by_role("button", name=f"Neutral taken for Sad: {len(wanted)}")
+    expect(page.locator("#mien-summary")).to_contain_text("400 of 400 faces match.")
+    cell = page.get_by_role("button", name=f"true Neutral, predicted Sad: {len(wanted)}")
     cell.focus()
     cell.press("Enter")
-    expect(page.locator("#mien-summary")).to_contain_text(f"{len(wanted)} of 400 faces fit.")
+    expect(page.locator("#mien-summary")).to_contain_text(f"{len(wanted)} of 400 faces match.")
     expect(cell).to_have_attribute("aria-pressed", "true")
     expect(cell).to_be_focused()
 
@@ -248,9 +248,11 @@ def test_classes_of_ones_own(page: Page, own_page: str, own: tuple[Predictor, Fa
     expect(page.locator("#mien-face")).to_contain_text(f"Label: {public.labels[public.emotion[0]]}")
     assert shares(page, "#mien-face") == pytest.approx(dict(zip(public.labels, said, strict=True)), abs=6e-4)
     choose(page, "True label", "überrascht")
-    expect(page.locator("#mien-summary")).to_contain_text(f"{(public.emotion == 2).sum()} of {len(public)} faces fit.")
+    expect(page.locator("#mien-summary")).to_contain_text(
+        f"{(public.emotion == 2).sum()} of {len(public)} faces match."
+    )
     Image.fromarray(public.images[0]).save(tmp_path / "crop.png")
-    opened(page, own_page).get_by_label("Each picture is one face already").check()
+    opened(page, own_page).get_by_label("Each image is one face").check()
     page.set_input_files("#mien-files", tmp_path / "crop.png")
     expect(page.locator("#mien-result h3")).to_have_text("crop.png")
     assert list(shares(page, "#mien-result")) == list(public.labels)
@@ -262,11 +264,11 @@ def test_leaked_and_suspect_faces_are_found_and_marked(page: Page, fer_page: str
     choose(page, "Leaked", "only")
     public = some_fer.select("PublicTest")
     leaked = np.flatnonzero(~public.clean(some_fer.select("Training")))
-    expect(page.locator("#mien-summary")).to_contain_text(f"{len(leaked)} of 400 faces fit.")
-    expect(page.locator("#mien-face")).to_contain_text("Leaked: the same pixels stand in Training.")
+    expect(page.locator("#mien-summary")).to_contain_text(f"{len(leaked)} of 400 faces match.")
+    expect(page.locator("#mien-face")).to_contain_text("Leaked: the same pixels are also in Training.")
     choose(page, "Leaked", "any")
     choose(page, "Suspect label", "only")
-    expect(page.locator("#mien-face")).to_contain_text("Suspect label: votes speak for ")
+    expect(page.locator("#mien-face")).to_contain_text("Suspect label: most votes are for ")
 
 
 def test_the_gallery_turns_pages_over_all_faces(page: Page, fer_page: str) -> None:
@@ -284,7 +286,7 @@ def test_the_gallery_turns_pages_over_all_faces(page: Page, fer_page: str) -> No
 def test_grad_cam_on_request(page: Page, pages: str) -> None:
     opened(page, pages, "Explore")
     expect(page.locator("#mien-face img")).to_have_count(1)
-    page.get_by_label("Show what speaks for the answer").check()
+    page.get_by_label("Show Grad-CAM").check()
     expect(page.locator("#mien-face img")).to_have_count(2)
     expect(page.locator("#mien-face figcaption")).to_contain_text("Grad-CAM at ")
 
@@ -306,13 +308,13 @@ def test_two_models_side_by_side(page: Page, pages: str, drawn: Faces, tiny_run:
 
 
 def test_the_report_is_made_on_request_and_works_inside(page: Page, pages: str) -> None:
-    opened(page, pages, "Report").get_by_role("button", name="Make the report").click()
+    opened(page, pages, "Report").get_by_role("button", name="Create report").click()
     inside = page.frame_locator("iframe.mien-report")
     expect(inside.locator("h1")).to_contain_text("short", timeout=3 * PATIENCE)
     inside.locator(".cell:enabled").first.click()
     expect(inside.locator("#cell-title")).to_contain_text("True ")
     with page.expect_download() as got:
-        page.get_by_role("link", name="Download the report").click()
+        page.get_by_role("link", name="Download report").click()
     assert got.value.suggested_filename == "report-short-PublicTest.html"
 
 

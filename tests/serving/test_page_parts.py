@@ -129,7 +129,7 @@ def test_filters_choose_as_a_loop_would(
 
 
 def message(*pictures: tuple[str, bytes]) -> dict[str, Any]:
-    return {"pictures": [{"name": name, "data": base64.b64encode(data).decode()} for name, data in pictures]}
+    return {"images": [{"name": name, "data": base64.b64encode(data).decode()} for name, data in pictures]}
 
 
 @settings(max_examples=30)
@@ -142,7 +142,7 @@ def test_uploads_come_back_as_they_were(pictures: list[tuple[str, bytes]]) -> No
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["pictures", "name", "data"]), inner),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["images", "name", "data"]), inner),
         max_leaves=8,
     )
 )
@@ -157,10 +157,10 @@ def test_other_messages_are_refused_or_read(found: Any) -> None:
 
 
 def test_too_many_and_too_large_uploads_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ImageError, match="there are 21 pictures"):
+    with pytest.raises(ImageError, match="there are 21 images"):
         read_uploads(message(*[("a", b"1")] * 21))
     monkeypatch.setattr("mien.serving.page.predict.MOST_BYTES", 1000)
-    with pytest.raises(ImageError, match="the pictures are larger than"):
+    with pytest.raises(ImageError, match="the images are larger than"):
         read_uploads(message(("a", bytes(1500)), ("b", bytes(1500))))
 
 

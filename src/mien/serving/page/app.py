@@ -1,4 +1,4 @@
-"""The page: what a model sees in your photos, in a data set, and beside another model. Gradio Blocks, all local.
+"""The page: predictions for your images and for a data set, and two models compared. Gradio Blocks, all local.
 
 Nothing is asked of another host: fonts are the system's, scripts and styles come with Gradio or lie beside this file.
 """
@@ -25,8 +25,8 @@ from mien.serving.page.report import report_tab
 TITLE = "mien: facial expressions"
 _FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
 _MONO = ("ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace")
-_DATA = "This tab shows the faces of a data set. Start the service with --data, and it is here."
-_PAIR = "This tab compares two models. Start the service with --data and with --model twice, and it is here."
+_DATA = "This tab shows the faces of a data set. Start the service with --data to use it."
+_PAIR = "This tab compares two models. Start the service with --data and with --model twice to use it."
 
 
 def build_page(models: Mapping[str, Predictor], data: Faces | None = None) -> gr.Blocks:
@@ -68,7 +68,7 @@ def mount_page(
 ) -> FastAPI:
     """Put the page onto an application, after its other routes, with our theme and without any of Gradio's extras.
 
-    Gradio's own upload is closed (a limit of one byte): pictures come inside of messages and stay in memory. With
+    Gradio's own upload is closed (a limit of one byte): images come inside of messages and stay in memory. With
     ``sign_in`` the page asks for an owner and a key, and lets in whom it approves of.
     """
     mounted: FastAPI = gr.mount_gradio_app(

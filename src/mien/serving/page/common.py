@@ -1,4 +1,4 @@
-"""What the tabs share: the page's files, buttons inside of HTML, errors as kind words."""
+"""What the tabs share: the page's files, buttons inside of HTML, errors as one line."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def refuse() -> Iterator[None]:
     try:
         yield
     except MienError as error:
-        raise gr.Error(str(error), title="That did not work", print_exception=False) from error
+        raise gr.Error(str(error), title="Error", print_exception=False) from error
 
 
 def shown_errors(progress: Any, model: str) -> Progress:
-    """Gradio's progress bar, told that a model looks at the faces of a split."""
-    return lambda share: progress(share, desc=f"{model} looks at all faces")
+    """Gradio's progress bar, of the evaluation of a model on a split."""
+    return lambda share: progress(share, desc=f"Evaluating {model}")
 
 
 def clickable(name: str, value: str = "") -> gr.HTML:

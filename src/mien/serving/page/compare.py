@@ -19,9 +19,9 @@ from mien.serving.page.html import PAGE, bars, gallery, picture, table
 _PROGRESS = gr.Progress()
 _Chooser = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 _LISTS: Mapping[str, _Chooser] = {
-    "they differ": lambda one, other, true: one != other,
-    "only the first is right": lambda one, other, true: (one == true) & (other != true),
-    "only the second is right": lambda one, other, true: (one != true) & (other == true),
+    "predictions differ": lambda one, other, true: one != other,
+    "only the first is correct": lambda one, other, true: (one == true) & (other != true),
+    "only the second is correct": lambda one, other, true: (one != true) & (other == true),
     "both are wrong": lambda one, other, true: (true != UNLABELLED) & (one != true) & (other != true),
 }
 
@@ -55,18 +55,18 @@ class Comparison:
     def matches(self, pair: Pair, answers: list[NDArray[np.float64]]) -> NDArray[np.int64]:
         """The numbers of the listed faces, int64 (M,)."""
         one, other = (rows.argmax(1) for rows in answers)
-        choose = _LISTS.get(pair.which, _LISTS["they differ"])
+        choose = _LISTS.get(pair.which, _LISTS["predictions differ"])
         return np.flatnonzero(choose(one, other, self.store.split(pair.split).faces.emotion))
 
     def figures(self, pair: Pair, answers: list[NDArray[np.float64]]) -> str:
-        """Accuracies of both, and how many faces each alone names rightly."""
+        """Accuracies of both, and how many faces only one predicts correctly."""
         split = self.store.split(pair.split)
         rows = []
         for name, found in zip((pair.first, pair.second), answers, strict=True):
             accuracy, clean = split.accuracy(found)
             sizes = f"{self.store.models[name].bundle.parameters:,}"
             rows.append([name, _percent(accuracy), _percent(clean), sizes])
-        top = table(["Model", "Accuracy", "Clean accuracy", "Numbers stored"], rows, f"On {pair.split}")
+        top = table(["Model", "Accuracy", "Clean accuracy", "Parameters"], rows, f"On {pair.split}")
         return f"{top}{self._counts(pair, answers, split)}"
 
     def _counts(self, pair: Pair, answers: list[NDArray[np.float64]], split: Split) -> str:
@@ -74,11 +74,11 @@ class Comparison:
         known = split.faces.emotion != UNLABELLED
         said = answers[0].argmax(1) != answers[1].argmax(1)
         counts = {
-            "both right": one & other,
-            f"only {pair.first} right": one & ~other,
-            f"only {pair.second} right": other & ~one,
+            "both correct": one & other,
+            f"only {pair.first} correct": one & ~other,
+            f"only {pair.second} correct": other & ~one,
             "both wrong": known & ~one & ~other,
-            "they differ": said,
+            "predictions differ": said,
         }
         rows = [[name, f"{int(found.sum()):,}", _percent(float(found.mean()))] for name, found in counts.items()]
         return table(["Faces", "Number", "Share"], rows, "The same faces, both models")
@@ -89,7 +89,9 @@ class Comparison:
         one, other = (rows.argmax(1) for rows in answers)
 
         def describe(number: int) -> tuple[str, bool]:
-            said = f"{pair.first} says {self.labels[one[number]]}, {pair.second} says {self.labels[other[number]]}"
+            said = (
+                f"{pair.first} predicts {self.labels[one[number]]}, {pair.second} predicts {self.labels[other[number]]}"
+            )
             return f"Face {number}: {split.label(number)}, {said}", False
 
         head = f'<p role="status"><b>{len(matches):,}</b> faces</p>'
@@ -125,7 +127,7 @@ def compare_tab(store: Store, tab: gr.Tab) -> None:
         first = gr.Dropdown(names, value=names[0], label="First model", min_width=140)
         second = gr.Dropdown(names, value=names[1], label="Second model", min_width=140)
         split = gr.Dropdown(store.splits, value=store.splits[0], label="Split", min_width=140)
-        which = gr.Dropdown(list(_LISTS), value="they differ", label="List the faces where", min_width=180)
+        which = gr.Dropdown(list(_LISTS), value="predictions differ", label="Show faces where", min_width=180)
     slider = gr.Slider(0, max(last, 1), 0, step=1, label=f"Face, 0 to {last}", elem_id="mien-pair-number")
     face = gr.HTML(elem_id="mien-pair", padding=False)
     figures = gr.HTML(elem_id="mien-figures", padding=False)

@@ -209,7 +209,7 @@ def _mean(values: NDArray[np.bool_]) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def questions(bundle: Bundle) -> dict[str, Head]:
-    """The questions that a model answers, in the words of the page."""
-    words = {Head.LABELS: "Which label has the data set?", Head.VOTES: "What do people see?"}
+def outputs(bundle: Bundle) -> dict[str, Head]:
+    """The outputs of a model, in the words of the page."""
+    words = {Head.LABELS: "FER2013 label", Head.VOTES: "FER+ consensus"}
     return {words[head]: head for head in bundle.card.heads}

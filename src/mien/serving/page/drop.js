@@ -1,4 +1,4 @@
-// Photos from a drop, a file choice, the clipboard or the camera, sent to the server as one message.
+// Images from a drop, a file choice, the clipboard or the camera, sent to the server as one message.
 const MOST = 20;
 const MOST_BYTES = 14_000_000;
 const zone = element.querySelector(".mien-dropzone");
@@ -8,6 +8,7 @@ const video = element.querySelector("video");
 const says = element.querySelector(".mien-says");
 const start = element.querySelector('[data-camera="start"]');
 let stream = null;
+let sent = null;
 
 const say = (text) => {
   says.textContent = text;
@@ -23,20 +24,28 @@ const encoded = (file) =>
 
 const send = async (files) => {
   const bytes = files.reduce((sum, file) => sum + file.size, 0);
-  if (!files.length) return say("There was no picture in it.");
-  if (files.length > MOST) return say(`These are ${files.length} pictures; choose at most ${MOST} at once.`);
-  if (bytes > MOST_BYTES) return say("These pictures are larger than 14 MB together; choose fewer at once.");
+  if (!files.length) return say("It holds no image.");
+  if (files.length > MOST) return say(`There are ${files.length} images; choose at most ${MOST} at once.`);
+  if (bytes > MOST_BYTES) return say("These images are larger than 14 MB together; choose fewer at once.");
   if (files.some((file) => !file.size)) return say("One of these files is empty.");
   try {
-    const pictures = [];
-    for (const file of files) pictures.push({ name: file.name, data: await encoded(file) });
-    trigger("submit", { pictures });
-    say(files.length === 1 ? `Sent: ${files[0].name}` : `Sent: ${files.length} pictures`);
+    const images = [];
+    for (const file of files) images.push({ name: file.name, data: await encoded(file) });
+    sent = { images };
+    trigger("submit", sent);
+    say(files.length === 1 ? `Sent: ${files[0].name}` : `Sent: ${files.length} images`);
   } catch (error) {
-    say(`The browser cannot read it: ${error.message}`);
+    say(`The browser cannot read the image: ${error.message}`);
   }
   return undefined;
 };
+
+// Another model or option predicts the same images again, once a dragged slider has rested for a moment.
+let timer = 0;
+document.addEventListener("mien-settings", () => {
+  clearTimeout(timer);
+  timer = setTimeout(() => sent && element.isConnected && trigger("submit", sent), 250);
+});
 
 const pictured = (list) => [...list].filter((file) => file.type.startsWith("image/") || !file.type);
 
@@ -79,7 +88,7 @@ const REASONS = {
 };
 
 start.addEventListener("click", async () => {
-  if (!navigator.mediaDevices) return say("Browsers lend the camera only to localhost and to https pages.");
+  if (!navigator.mediaDevices) return say("Browsers allow the camera only on localhost and on https pages.");
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" }, audio: false });
   } catch (error) {

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mien.data.faces import UNLABELLED, Usage
 from mien.models.spec import Head
 from mien.serving.page.common import clickable, pressed, refuse, shown_errors
-from mien.serving.page.data import NO_LABEL, Filters, Split, Store, questions
+from mien.serving.page.data import NO_LABEL, Filters, Split, Store, outputs
 from mien.serving.page.gradcam import gradcam_image
 from mien.serving.page.html import PAGE, bars, confusion, gallery, notice, picture, votes
 
@@ -58,7 +58,7 @@ class Explorer:
 
     def head(self, wanted: Wanted) -> Head:
         """Which of the model's answers is meant; its first where it has no such question."""
-        heads = questions(self.store.models[wanted.model].bundle)
+        heads = outputs(self.store.models[wanted.model].bundle)
         return heads.get(wanted.question, next(iter(heads.values())))
 
     def filters(self, wanted: Wanted) -> Filters:
@@ -87,9 +87,9 @@ class Explorer:
     def summary(self, looked: DetectedFaces) -> str:
         """How many faces fit, and how good the model is on the split."""
         accuracy, clean = looked.split.accuracy(looked.answers)
-        found = f"<b>{len(looked.matches):,}</b> of {len(looked.split.faces):,} faces fit."
-        right = "" if accuracy is None else f" On the whole split the model names {accuracy:.2%} as their labels do"
-        rest = "" if clean is None else f", {clean:.2%} of those that do not also stand in Training"
+        found = f"<b>{len(looked.matches):,}</b> of {len(looked.split.faces):,} faces match."
+        right = "" if accuracy is None else f" Accuracy on the whole split: {accuracy:.2%}"
+        rest = "" if clean is None else f"; {clean:.2%} on faces that are not also in Training"
         return f'<p role="status">{found}{right}{rest}{"." if right else ""}</p>'
 
     def faces(self, looked: DetectedFaces, page: int, chosen: int) -> str:
@@ -97,7 +97,7 @@ class Explorer:
         said, split = looked.answers.argmax(1), looked.split
 
         def describe(number: int) -> tuple[str, bool]:
-            name = f"Face {number}: {split.label(number)}, the model says {self.labels[said[number]]}"
+            name = f"Face {number}: {split.label(number)}, predicted {self.labels[said[number]]}"
             return name, split.faces.emotion[number] not in (UNLABELLED, said[number])
 
         return gallery(split.faces.images, looked.matches, page, chosen, describe)
@@ -118,7 +118,7 @@ class Explorer:
         sure = f"{row.max():.1%}.{_verdict(label, said)}"
         return (
             f'<section class="mien-one" aria-label="{name}"><div class="mien-pictures">{pictures}</div>'
-            f"<div><h3>{name}</h3><p>Label: <b>{escape(label)}</b>. The model says <b>{escape(said)}</b>, {sure}</p>"
+            f"<div><h3>{name}</h3><p>Label: <b>{escape(label)}</b>. Predicted: <b>{escape(said)}</b>, {sure}</p>"
             f"{bars(shares, label)}{counted}{_marks(split, number)}"
             f'<p class="mien-quiet">Row {int(faces.row[number]):,} of {escape(faces.name)}</p></div></section>'
         )
@@ -149,16 +149,16 @@ class Explorer:
 def _verdict(label: str, said: str) -> str:
     if label == NO_LABEL:
         return ""
-    word = "right" if label == said else "wrong"
+    word = "correct" if label == said else "wrong"
     return f' <span class="mien-verdict {word}">{word}</span>'
 
 
 def _marks(split: Split, number: int) -> str:
     marks = []
     if split.leaked is not None and split.leaked[number]:
-        marks.append("Leaked: the same pixels stand in Training.")
+        marks.append("Leaked: the same pixels are also in Training.")
     if split.suspect is not None and number in split.suspect:
-        marks.append(f"Suspect label: votes speak for {split.suspect[number]}.")
+        marks.append(f"Suspect label: most votes are for {split.suspect[number]}.")
     return "".join(notice(mark) for mark in marks)
 
 
@@ -184,17 +184,17 @@ def explore_tab(store: Store, tab: gr.Tab) -> None:
 
 def _laid_out(store: Store) -> _Parts:
     names, split_names = list(store.models), store.splits
-    asked = list(dict.fromkeys(word for one in store.models.values() for word in questions(one.bundle)))
+    offered = list(dict.fromkeys(word for one in store.models.values() for word in outputs(one.bundle)))
     last = store.data.splits()[split_names[0]] - 1
     with gr.Row():
         split = gr.Dropdown(split_names, value=split_names[0], label="Split", min_width=140)
         model = gr.Dropdown(names, value=names[0], label="Model", min_width=140, visible=len(names) > 1)
-        question = gr.Dropdown(asked, value=asked[0], label="Question", min_width=180, visible=len(asked) > 1)
+        question = gr.Dropdown(offered, value=offered[0], label="Output", min_width=180, visible=len(offered) > 1)
     number = gr.Slider(0, max(last, 1), 0, step=1, label=f"Face, 0 to {last}", elem_id="mien-number")
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):
             face = gr.HTML(elem_id="mien-face", padding=False)
-            cam = gr.Checkbox(label="Show what speaks for the answer (Grad-CAM)", container=False)
+            cam = gr.Checkbox(label="Show Grad-CAM", container=False)
         with gr.Column(scale=4, min_width=300):
             matrix = clickable("mien-matrix")
     filters, clear = _filter_inputs(store)
@@ -210,14 +210,14 @@ def _filter_inputs(store: Store) -> tuple[list[Any], gr.Button]:
     with gr.Accordion("Filters", open=True):
         with gr.Row():
             true = gr.Dropdown(classes, value=ANY, label="True label", min_width=130)
-            predicted = gr.Dropdown(classes, value=ANY, label="Model says", min_width=130)
+            predicted = gr.Dropdown(classes, value=ANY, label="Predicted label", min_width=130)
             leaked = gr.Dropdown(whether, value=ANY, label="Leaked", min_width=130, visible=told)
             suspect = gr.Dropdown(whether, value=ANY, label="Suspect label", min_width=130, visible=voted)
         with gr.Row():
             low = gr.Slider(0, 1, 0, step=0.01, label="Probability from", min_width=160)
             high = gr.Slider(0, 1, 1, step=0.01, label="Probability to", min_width=160)
         with gr.Row(equal_height=True):
-            wrong = gr.Checkbox(label="Wrong only", min_width=120)
+            wrong = gr.Checkbox(label="Errors only", min_width=120)
             clear = gr.Button("Clear filters", min_width=120)
     return [true, predicted, wrong, low, high, leaked, suspect], clear
 

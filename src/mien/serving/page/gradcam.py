@@ -26,6 +26,6 @@ def gradcam_image(bundle: Bundle, image: NDArray[np.uint8], said: int, label: st
         return notice(f"Grad-CAM cannot be shown: {error}")
     heat = found.enlarged()[0][..., None] * 0.75  # (48, 48, 1)
     mixed = image[..., None] * (1 - heat) + _HOT * heat  # (48, 48, 3)
-    shown = picture(np.rint(mixed).astype(np.uint8), f"What speaks for {label}", "large")
-    note = escape(f"What speaks for {label}. {found.layer.note}")
+    shown = picture(np.rint(mixed).astype(np.uint8), f"Grad-CAM for {label}", "large")
+    note = escape(f"Evidence for {label}. {found.layer.note}")
     return f"<figure>{shown}<figcaption>{note}</figcaption></figure>"

@@ -70,7 +70,7 @@ def confusion(counts: NDArray[np.int64], labels: Sequence[str], chosen: tuple[in
             for said, count in enumerate(counts[true])
         )
         rows.append(f'<tr><th scope="row">{escape(label)}</th>{cells}</tr>')
-    caption = "Rows: the true label. Columns: what the model says. Press a cell to see its faces."
+    caption = "Rows: true label. Columns: predicted label. Press a cell to see its faces."
     return (
         f'<table class="mien-matrix"><caption>{caption}</caption>'
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
@@ -81,7 +81,7 @@ def _cell(
     count: int, share: float, place: tuple[int, int], labels: Sequence[str], chosen: tuple[int | None, int | None]
 ) -> str:
     true, said = place
-    name = escape(f"{labels[true]} taken for {labels[said]}: {count} ({share:.0%})")
+    name = escape(f"true {labels[true]}, predicted {labels[said]}: {count} ({share:.0%})")
     message = sender({"true": true, "predicted": said}, f"{true}-{said}")
     now = str(place == chosen).lower()
     return (
@@ -107,7 +107,7 @@ def gallery(
         describe: what to call a face, by its number, and whether to frame it as wrongly named.
     """
     if not len(matches):
-        return notice("No face fits all of this. Widen the filters.")
+        return notice("No face matches these filters.")
     pages = -(-len(matches) // PAGE)
     page = min(max(page, 0), pages - 1)
     shown = matches[page * PAGE : (page + 1) * PAGE].tolist()

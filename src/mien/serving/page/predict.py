@@ -1,4 +1,4 @@
-"""The tab Predict: photos or the camera in, framed faces and bars out. Photos stay in memory; none touches the disk."""
+"""The tab Predict: images or the camera in, faces with boxes and bars out. No image is written to disk."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ from mien.inference.writers import columns, framed
 from mien.serving.page.common import asset, refuse
 from mien.serving.page.html import bars, data_uri, notice, picture
 
-MOST_PICTURES = 20
-"""How many pictures may come at once."""
+MOST_IMAGES = 20
+"""How many images may come at once."""
 MOST_BYTES = 14_000_000
 """How large they may be together, in bytes: in base64 they must fit the service's largest body, 20 MB by default."""
+MOST_OPEN = 3
+"""An image with more faces shows them as a grid whose bars open by a click."""
 _SHOWN = 1280
-_ONE_FACE = "Each picture is one face already"
+_ONE_FACE = "Each image is one face"
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture from the browser: its name, and the bytes of its file."""
+    """An image from the browser: its name, and the bytes of its file."""
 
     name: str
     data: bytes
@@ -47,37 +49,37 @@ def predict_tab(models: Mapping[str, Predictor]) -> None:
         with gr.Column(scale=2, min_width=300):
             drop = gr.HTML(asset("drop.html"), js_on_load=asset("drop.js"), elem_id="mien-drop", padding=False)
             model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1)
-            crops = gr.Checkbox(label=_ONE_FACE, info="No search for faces: the whole picture is the face.")
-            least = gr.Slider(0, 1, 0, step=0.05, label="Say “uncertain” below this probability")
+            crops = gr.Checkbox(label=_ONE_FACE, info="Skips face detection: the whole image is the face.")
+            least = gr.Slider(0, 1, 0, step=0.05, label="Report “uncertain” below this probability")
         with gr.Column(scale=3, min_width=300):
             result = gr.HTML(_empty(), elem_id="mien-result", padding=False)
 
-    def say(model: str, crops: bool, least: float, event: gr.EventData) -> str:
+    def answer(model: str, crops: bool, least: float, event: gr.EventData) -> str:
         with refuse():
             return show(models[model], read_uploads(event._data), crops, least)
 
-    drop.submit(say, [model, crops, least], result, api_visibility="private", show_progress="full")
+    drop.submit(answer, [model, crops, least], result, api_visibility="private", trigger_mode="always_last")
+    changed = [model.input, crops.input, least.input]
+    gr.on(changed, None, js="() => document.dispatchEvent(new Event('mien-settings'))", api_visibility="private")
 
 
 def _empty() -> str:
-    return '<p class="mien-quiet mien-empty">The faces and their expressions will stand here.</p>'
+    return '<p class="mien-quiet mien-empty">Faces and their predicted expressions appear here.</p>'
 
 
 def read_uploads(message: Any) -> list[Upload]:
-    """The pictures in a browser's message: ``pictures``, each with a ``name`` and base64 ``data``.
+    """The images in a browser's message: ``images``, each with a ``name`` and base64 ``data``.
 
     Raises:
-        ImageError: where the message is not of this form, or its pictures are too many or too large.
+        ImageError: where the message is not of this form, or its images are too many or too large.
     """
-    found = message.get("pictures") if isinstance(message, dict) else None
+    found = message.get("images") if isinstance(message, dict) else None
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise ImageError("the browser's message holds no pictures", mend="Load the page again.")
-    if not 0 < len(found) <= MOST_PICTURES:
-        raise ImageError(f"there are {len(found)} pictures", mend=f"Choose 1 to {MOST_PICTURES} at once.")
+        raise ImageError("the browser's message holds no images", mend="Load the page again.")
+    if not 0 < len(found) <= MOST_IMAGES:
+        raise ImageError(f"there are {len(found)} images", mend=f"Choose 1 to {MOST_IMAGES} at once.")
     if sum(len(str(one.get("data"))) for one in found) * 3 / 4 > MOST_BYTES + 1000:
-        raise ImageError(
-            f"the pictures are larger than {MOST_BYTES / 1e6:.0f} MB together", mend="Choose fewer at once."
-        )
+        raise ImageError(f"the images are larger than {MOST_BYTES / 1e6:.0f} MB together", mend="Choose fewer at once.")
     try:
         return [Upload(str(one["name"])[:200], base64.b64decode(str(one["data"]), validate=True)) for one in found]
     except (KeyError, binascii.Error) as error:
@@ -85,19 +87,19 @@ def read_uploads(message: Any) -> list[Upload]:
 
 
 def show(predictor: Predictor, uploads: Sequence[Upload], crops: bool, least: float) -> str:
-    """What a model says of pictures, as HTML.
+    """What a model predicts for images, as HTML.
 
     Args:
         predictor: the model.
-        uploads: the pictures.
-        crops: whether each is one face, so that none are searched.
+        uploads: the images.
+        crops: whether each is one face, so that none are detected.
         least: a face whose most probable class is less probable is "uncertain".
     """
     data = [one.data for one in uploads]
     found = predictor.crops(data) if crops else predictor.predict(data)
     named = [_renamed(one, upload.name, least) for one, upload in zip(found, uploads, strict=True)]
     faces = sum(len(one.faces) for one in named)
-    head = f"{_count(faces, 'face')} in {_count(len(named), 'picture')}"
+    head = f"{_count(faces, 'face')} in {_count(len(named), 'image')}"
     cards = (_card(upload, one, predictor.max_pixels) for upload, one in zip(uploads, named, strict=True))
     return (
         f'<div class="mien-top"><p role="status"><b>{head}</b></p>{_downloads(named, predictor.labels)}</div>'
@@ -121,17 +123,20 @@ def _card(upload: Upload, one: Prediction, max_pixels: int) -> str:
     names = "; ".join(f"{face.emotion} {face.confidence:.0%}" for face in one.faces) or "no face found"
     shown = f'<img class="mien-photo" src="{_reduced(framed(whole, one))}" alt="{escape(upload.name)}: {names}">'
     across, down = whole.zoom
-    faces = []
+    faces, many = [], len(one.faces) > MOST_OPEN
     for place, face in enumerate(one.faces, 1):
         left, top, width, height = face.box
         box = (left / across, top / down, width / across, height / down)
-        faces.append(_face(face, picture(crop_face(whole.pixels, box), f"Face {place}", "small"), place))
-    none = notice("No face was found. Is it a face already? Then tick the box beside.") if not faces else ""
-    return f'<article class="mien-card">{title}{shown}{none}<div class="mien-faces">{"".join(faces)}</div></article>'
+        faces.append(_face(face, picture(crop_face(whole.pixels, box), f"Face {place}", "small"), place, many))
+    none = notice(f"No face was detected. Is the image one face? Then check “{_ONE_FACE}”.") if not faces else ""
+    rows = f'<div class="mien-faces{" many" if many else ""}">{"".join(faces)}</div>'
+    return f'<article class="mien-card">{title}{shown}{none}{rows}</article>'
 
 
-def _face(face: Face, image: str, place: int) -> str:
+def _face(face: Face, image: str, place: int, many: bool) -> str:
     said = f"<b>{escape(face.emotion)}</b> {face.confidence:.0%}"
+    if many:
+        return f"<details><summary>{image}<span>{place}. {said}</span></summary>{bars(face.probabilities)}</details>"
     return (
         f'<section aria-label="Face {place}"><div class="mien-who">{image}<p>Face {place}<br>{said}</p></div>'
         f"{bars(face.probabilities)}</section>"

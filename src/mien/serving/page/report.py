@@ -51,7 +51,7 @@ def framed(page: str, name: str) -> str:
     """A page within the page, and a link that saves it. It runs its own scripts, but cannot reach what is around it."""
     link, name = data_uri(page.encode(), "text/html"), escape(name)
     return (
-        f'<p class="mien-links"><a class="mien-plain" download="{name}.html" href="{link}">Download the report</a></p>'
+        f'<p class="mien-links"><a class="mien-plain" download="{name}.html" href="{link}">Download report</a></p>'
         f'<iframe class="mien-report" title="{name}" sandbox="allow-scripts" srcdoc="{escape(page)}"></iframe>'
     )
 
@@ -62,8 +62,8 @@ def report_tab(store: Store) -> None:
     gr.HTML(asset("report.html"), padding=False)
     with gr.Row(equal_height=True):
         model = gr.Dropdown(names, value=names[0], label="Model", min_width=140)
-        split = gr.Dropdown(store.splits, value=store.splits[0], label="Faces of", min_width=140)
-        make = gr.Button("Make the report", variant="primary", min_width=160)
+        split = gr.Dropdown(store.splits, value=store.splits[0], label="Split", min_width=140)
+        make = gr.Button("Create report", variant="primary", min_width=160)
     shown = gr.HTML(elem_id="mien-report", padding=False)
 
     def write(model: str, split: str) -> str:
