@@ -104,7 +104,7 @@ def quarters(samples):
 
 def shortened(found):
     """Without the samples, and of the summary what is not in the table."""
-    kept = ("frames", "looked", "faces", "tracks", "seconds", "elapsed", "frames_a_second", "notes", "stopped")
+    kept = ("frames", "processed", "faces", "tracks", "seconds", "elapsed", "frames_a_second", "notes", "stopped")
     rest = {name: value for name, value in found.items() if name not in ("samples", "summary")}
     return {**{name: found["summary"][name] for name in kept}, **rest}
 

@@ -85,7 +85,7 @@ def test_examples_are_exported(mien: Callable[..., Ran], table: Path) -> None:
 def test_too_many_paths_are_refused(mien: Callable[..., Ran], table: Path) -> None:
     ran = mien("data", "convert", table, table, table, "--to", "csv")
     assert ran.code == 2
-    assert ran.err.startswith("error: at most a data set and a place to write")
+    assert ran.err.startswith("error: at most DATA and OUT are expected")
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -89,7 +89,7 @@ def test_what_is_out_of_reach_is_noted_once_and_min_face_searches(mien: Mien, tm
     assert [json.loads(line)["note"] for line in ran.out.splitlines()] == [None, None]
     ran = mien("predict", tmp_path, "--model", "tiny", "--detector", "none", "--min-face", 90)
     assert ran.code == 2
-    assert "knows no smallest face" in ran.err
+    assert "has no smallest face" in ran.err
 
 
 def test_json_is_a_document_a_line(mien: Mien, tiny_run: Run, crops: list[Path]) -> None:
@@ -149,7 +149,7 @@ def test_ctrl_c_keeps_what_is_done(
     table = tmp_path / "out.csv"
     ran = mien("predict", *crops, "--model", tiny_run.out, "--detector", "none", "--batch-size", 1, "--csv", table)
     assert ran.code == 130
-    assert ran.err == "error: interrupted after 2 of 3 images; these are kept\n"
+    assert ran.err == "error: interrupted after 2 of 3 images; these are saved\n"
     with table.open(newline="") as file:
         assert [row["path"] for row in csv.DictReader(file)] == [str(path) for path in crops[:2]]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -185,7 +185,7 @@ def test_uncertain_faces_are_said_to_be(mien: Mien, tiny_run: Run, crops: list[P
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["https://x.invalid/a.png"], "URLs are not fetched unless you ask for it. Add --allow-urls"),
+        (["https://x.invalid/a.png"], "URLs are not fetched unless allowed. Add --allow-urls"),
         (["file:///etc/passwd", "--allow-urls"], "only http and https addresses are fetched"),
         (["a.png", "--detector", "haar"], "no detector 'haar'"),
     ],

@@ -54,7 +54,7 @@ def test_it_scores_says_so_and_knows_when_it_is_done(mien: Mien, table: Path, tm
         (["none.txt", "out"], "there is no such file or folder"),
         (["TABLE", "out", "--model", "none"], "no such model"),
         (["TABLE", "out", "--detector", "haar"], "no detector 'haar'"),
-        (["TABLE", "out", "--min-face", "40"], "knows no smallest face"),
+        (["TABLE", "out", "--min-face", "40"], "has no smallest face"),
         (["TABLE", "TABLE"], "inside the input"),
         (["TABLE", "out", "--address", "127.0.0.1:1", "--engine", "local"], "only Ray has an address"),
     ],

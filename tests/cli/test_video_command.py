@@ -79,7 +79,7 @@ def test_a_face_is_followed_and_every_file_is_written(mien: Mien, walk: Path, tm
     options = zip(("--csv", "--parquet", "--annotate", "--plot"), outputs, strict=True)
     ran = mien("video", walk, *FAST, *(part for option in options for part in option))
     assert ran.code == 0
-    assert f"{walk}: {FRAMES} frames (0:02), {FRAMES} looked at, {FRAMES - 3} faces" in ran.out
+    assert f"{walk}: {FRAMES} frames (0:02), {FRAMES} processed, {FRAMES - 3} faces" in ran.out
     row = next(line for line in ran.out.splitlines() if line.startswith("│ 1 "))
     assert [cell.strip() for cell in row.split("│")][3:6] == ["0:00.0", "0:01.3", str(FRAMES - 3)]
     written = [line.partition(" (") for line in ran.err.splitlines() if line.startswith("wrote")]
@@ -98,10 +98,10 @@ def test_json_is_one_document(mien: Mien, walk: Path) -> None:
     ran = mien("video", walk, *FAST, "--json", "--every", 4)
     assert (ran.code, ran.err) == (0, "")
     found = json.loads(ran.out)
-    assert (found["frames"], found["looked"], found["faces"], found["tracks"]) == (FRAMES, 3, 3, 1)
+    assert (found["frames"], found["processed"], found["faces"], found["tracks"]) == (FRAMES, 3, 3, 1)
     assert (found["seconds"], found["stopped"], found["notes"], found["written"]) == (FRAMES / RATE, False, [], [])
     (track,) = found["longest"]
-    assert (track["track"], track["first"], track["looks"]) == (1, 0, 3)
+    assert (track["track"], track["first"], track["detections"]) == (1, 0, 3)
     assert track["last"] == pytest.approx(8 / RATE)
     assert sum(track["probabilities"].values()) == pytest.approx(1)
 
@@ -194,8 +194,8 @@ def test_a_signal_leaves_whole_files(long: Path, tmp_path: Path, number: int, co
     assert process.returncode == code
     frames = [int(row["frame"]) for row in table(files["csv"])]
     assert frames == list(range(len(frames)))
-    assert err == f"error: interrupted after {len(frames):,} frames; kept: {', '.join(map(str, files.values()))}\n"
-    assert f"{len(frames):,} looked at" in out
+    assert err == f"error: interrupted after {len(frames):,} frames; saved: {', '.join(map(str, files.values()))}\n"
+    assert f"{len(frames):,} processed" in out
     assert count_frames(files["mp4"]) == len(frames)
     assert pytest.importorskip("pyarrow.parquet").read_table(files["parquet"]).num_rows == len(frames)
     assert sorted(tmp_path.iterdir()) == sorted(files.values())

@@ -89,7 +89,7 @@ def test_every_frame_has_its_rows_and_those_without_a_face_have_one(
         assert row["faces"] == ("0" if empty else "2")
         assert empty or sum(float(row[name]) for name in LABELS) == pytest.approx(1)
     assert {row["track"] for row in rows} == {"", "1", "2"}
-    assert (found.frames, found.looked, found.faces, found.tracks) == (FRAMES, FRAMES, 2 * (FRAMES - len(DARK)), 2)
+    assert (found.frames, found.processed, found.faces, found.tracks) == (FRAMES, FRAMES, 2 * (FRAMES - len(DARK)), 2)
     same = pytest.importorskip("pyarrow.parquet").read_table(tmp_path / "out.parquet").to_pylist()
     assert [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row in same] == rows
 
@@ -98,28 +98,28 @@ def test_between_looks_the_last_faces_stand(clip: Path, predictor: Predictor, tm
     with Video(clip) as video:
         found = record(video, predictor, Outputs(tmp_path / "out.csv"), every=5)
     rows = table(tmp_path / "out.csv")
-    assert (found.frames, found.looked, found.tracks) == (FRAMES, 5, 0)
+    assert (found.frames, found.processed, found.tracks) == (FRAMES, 5, 0)
     assert sorted({int(row["frame"]) for row in rows}) == list(range(FRAMES))
-    assert {int(row["frame"]) for row in rows if row["looked"] == "True"} == {0, 5, 10, 15, 20}
+    assert {int(row["frame"]) for row in rows if row["processed"] == "True"} == {0, 5, 10, 15, 20}
     # Frame 5 is dark, and 6 to 9 were not looked at.
     assert {int(row["frame"]) for row in rows if row["faces"] == "0"} == {5, 6, 7, 8, 9}
 
 
 def test_without_a_table_every_frame_is_counted_all_the_same(clip: Path, predictor: Predictor) -> None:
-    heard: list[int] = []
+    numbers: list[int] = []
     with Video(clip) as video:
-        found = record(video, predictor, every=7, heard=lambda seen: heard.append(seen.number))
-    assert (found.frames, found.seconds, heard) == (FRAMES, pytest.approx(FRAMES / RATE), [0, 7, 14, 21])
+        found = record(video, predictor, every=7, on_frame=lambda result: numbers.append(result.number))
+    assert (found.frames, found.seconds, numbers) == (FRAMES, pytest.approx(FRAMES / RATE), [0, 7, 14, 21])
 
 
 def test_the_table_can_be_read_while_it_grows(clip: Path, predictor: Predictor, tmp_path: Path) -> None:
     known: list[list[int]] = []
 
-    def heard(seen: FrameResult) -> None:
+    def on_frame(result: FrameResult) -> None:
         known.append(sorted({int(row["frame"]) for row in table(tmp_path / "out.part.csv")}))
 
     with Video(clip) as video:
-        record(video, predictor, Outputs(tmp_path / "out.csv"), heard=heard)
+        record(video, predictor, Outputs(tmp_path / "out.csv"), on_frame=on_frame)
     assert known == [list(range(number + 1)) for number in range(FRAMES)]
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
@@ -128,14 +128,14 @@ def test_the_table_can_be_read_while_it_grows(clip: Path, predictor: Predictor, 
 def test_what_breaks_in_the_middle_leaves_what_came_before(
     clip: Path, predictor: Predictor, tmp_path: Path, error: BaseException
 ) -> None:
-    def heard(seen: FrameResult) -> None:
-        if seen.number == 9:
+    def on_frame(result: FrameResult) -> None:
+        if result.number == 9:
             raise error
 
     outputs = Outputs(tmp_path / "out.csv", tmp_path / "out.parquet", tmp_path / "out.mp4")
     before = threading.active_count()
     with Video(clip) as video, pytest.raises(type(error)):
-        record(video, predictor, outputs, heard=heard)
+        record(video, predictor, outputs, on_frame=on_frame)
     assert threading.active_count() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.mp4", "out.parquet"]
     assert sorted({int(row["frame"]) for row in table(tmp_path / "out.csv")}) == list(range(10))
@@ -148,7 +148,7 @@ def test_a_stop_ends_as_the_video_would(clip: Path, predictor: Predictor, tmp_pa
     stop = threading.Event()
     with Video(clip) as video:
         outputs = Outputs(tmp_path / "out.csv", plot=tmp_path / "out.png")
-        found = record(video, predictor, outputs, stop=stop, heard=lambda seen: stop.set())
+        found = record(video, predictor, outputs, stop=stop, on_frame=lambda result: stop.set())
     frames = sorted({int(row["frame"]) for row in table(tmp_path / "out.csv")})
     assert found.stopped
     assert frames == list(range(found.frames))
@@ -175,11 +175,11 @@ def test_a_copy_ends_before_the_disk_is_full_and_plays(
     usage = shutil.disk_usage(tmp_path)
     path = write_clip(tmp_path / "longer.avi", 110, dark=range(110))
 
-    def heard(seen: FrameResult) -> None:
+    def on_frame(result: FrameResult) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
 
     with Video(path) as video, pytest.raises(DataError, match="the disk is full after 100 frames"):
-        record(video, predictor, Outputs(annotate=tmp_path / "out.mp4"), 50, heard=heard)
+        record(video, predictor, Outputs(annotate=tmp_path / "out.mp4"), 50, on_frame=on_frame)
     assert len(frames_of(tmp_path / "out.mp4")) == 100
 
 
@@ -208,14 +208,14 @@ def test_memory_does_not_grow_with_the_video(predictor: Predictor, tmp_path: Pat
         pytest.skip("only Linux says how much memory a process has")
     used: list[int] = []
 
-    def heard(seen: FrameResult) -> None:
-        if seen.number % 10 == 0:
+    def on_frame(result: FrameResult) -> None:
+        if result.number % 10 == 0:
             used.append(int(status.read_text().split()[1]) * 4096)
 
     path = write_clip(tmp_path / "long.avi", 400, (320, 240), dark=range(60, 400))
     with Video(path) as video:
         outputs = Outputs(tmp_path / "out.csv", tmp_path / "out.parquet", tmp_path / "out.mp4")
-        found = record(video, predictor, outputs, 20, Tracker(), heard=heard)
+        found = record(video, predictor, outputs, 20, Tracker(), on_frame=on_frame)
     assert found.frames == 400
     assert max(used[20:]) - max(used[:10]) < 16_000_000
 
@@ -232,7 +232,7 @@ def test_a_timeline_of_hours_is_no_larger_and_forgets_nothing_of_a_track() -> No
         timeline.add(FrameResult(number, float(moment), True, (TrackedFace(1, face(float(share))),)))
         timeline.add(FrameResult(number, float(moment), False, (TrackedFace(1, face(0.0)),)))  # not detected
     (track,) = timeline.longest()
-    assert (track.first, track.last, track.looks) == (moments[0], moments[-1], 4000)
+    assert (track.first, track.last, track.detections) == (moments[0], moments[-1], 4000)
     assert track.mean()[LABELS.index("Happy")] == pytest.approx(shares.mean())
     counts, edges = np.histogram(moments, BINS, (0, BINS * timeline.width))
     assert edges[-1] / 2 < 10_000 <= edges[-1]
@@ -248,7 +248,7 @@ def test_of_many_tracks_those_seen_most_are_remembered() -> None:
         timeline.add(FrameResult(number, number / 25, True, faces))
         assert len(timeline.longest()) <= TRACKS
     kept = timeline.longest(1)
-    assert (timeline.count, kept[0].number, kept[0].looks) == (1001, 1, 1000)
+    assert (timeline.count, kept[0].number, kept[0].detections) == (1001, 1, 1000)
     crowd = tuple(TrackedFace(5000 + place, face(0.5)) for place in range(300))
     timeline.add(FrameResult(1000, 40.0, True, crowd))
     assert len(timeline.longest(1000)) == TRACKS

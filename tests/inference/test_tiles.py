@@ -103,12 +103,12 @@ def test_what_is_out_of_reach_is_noted(shape: tuple[int, int], noted: str | None
         noted and f"faces smaller than {noted} pixels are out of reach; set min_face (--min-face) to find them"
     )
     assert predictor.predict(image).to_dict()["note"] == note
-    assert predictor.look(image, min_face=1000).note is None
+    assert predictor.detect(image, min_face=1000).note is None
     assert predictor.crops([image])[0].note is None
 
 
 def test_a_detector_without_a_smallest_face_is_refused() -> None:
-    with pytest.raises(ModelError, match="knows no smallest face"):
+    with pytest.raises(ModelError, match="has no smallest face"):
         Predictor("tiny", detector="none", min_face=40)
     with pytest.raises(ValueError, match="at least 1"):
         Predictor("tiny", min_face=0)

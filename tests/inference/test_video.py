@@ -38,16 +38,16 @@ def predictor() -> Predictor:
 
 
 @pytest.mark.parametrize(
-    ("every", "pixels", "looked", "given"),
+    ("every", "pixels", "processed", "given"),
     [(1, False, range(FRAMES), FRAMES), (7, False, (0, 7, 14), 3), (7, True, (0, 7, 14), FRAMES)],
 )
 def test_every_frame_is_counted_and_those_wanted_are_looked_at(
-    clip: Path, predictor: Predictor, every: int, pixels: bool, looked: tuple[int, ...], given: int
+    clip: Path, predictor: Predictor, every: int, pixels: bool, processed: tuple[int, ...], given: int
 ) -> None:
     with Video(clip) as video:
         found = list(watch(video, predictor, every, Tracker(), pixels))
         assert (video.count, video.seconds, video.notes) == (FRAMES, pytest.approx(FRAMES / RATE), [])
-    assert [one.number for one in found if one.looked] == list(looked)
+    assert [one.number for one in found if one.processed] == list(processed)
     assert len(found) == given
     assert {face.track for one in found for face in one.faces} == {1}
 
@@ -89,9 +89,9 @@ def test_a_trimmed_file_is_not_called_cut_and_a_cut_one_is(tmp_path: Path) -> No
     trimmed, cut = made_by_ffmpeg(tmp_path / "trimmed.mp4", *shown), tmp_path / "cut.mp4"
     cut.write_bytes(trimmed.read_bytes()[: trimmed.stat().st_size * 9 // 10])
     with Video(whole) as video:
-        assert (len(list(video.frames())), video.promised, video.notes) == (2 * FRAMES, 2 * FRAMES, [])
+        assert (len(list(video.frames())), video.expected, video.notes) == (2 * FRAMES, 2 * FRAMES, [])
     with Video(trimmed) as video:
-        assert (len(list(video.frames())), video.promised, video.notes) == (FRAMES, FRAMES, [])
+        assert (len(list(video.frames())), video.expected, video.notes) == (FRAMES, FRAMES, [])
     with Video(cut) as video:
         found = len(list(video.frames()))
         assert 0 < found < FRAMES
@@ -100,7 +100,7 @@ def test_a_trimmed_file_is_not_called_cut_and_a_cut_one_is(tmp_path: Path) -> No
 
 def test_an_address_is_opened_only_where_that_is_allowed(clip: Path) -> None:
     with served(clip.parent) as address:
-        with pytest.raises(DataError, match="addresses are not opened unless you ask for it"):
+        with pytest.raises(DataError, match="addresses are not opened unless allowed"):
             Video(f"{address}clip.mp4")
         with Video(f"{address}clip.mp4", allow_urls=True) as video:
             times = [frame.time for frame in video.frames()]

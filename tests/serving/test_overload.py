@@ -32,15 +32,15 @@ class PendingUpload(Predictor):
         self.open, self.sizes, self.seen = Event(), list[int](), list[str]()
         self.open.set()
 
-    def look(self, image: Source, path: str = "", crop: bool = False, min_face: int | None = None) -> DetectedFaces:
-        looked = super().look(image, path, crop, min_face)
+    def detect(self, image: Source, path: str = "", crop: bool = False, min_face: int | None = None) -> DetectedFaces:
+        looked = super().detect(image, path, crop, min_face)
         self.seen.append(path)
         return looked
 
-    def named(self, looked: Sequence[DetectedFaces]) -> list[Prediction]:
+    def classify(self, detected: Sequence[DetectedFaces]) -> list[Prediction]:
         assert self.open.wait(60)
-        self.sizes.append(len(looked))
-        return super().named(looked)
+        self.sizes.append(len(detected))
+        return super().classify(detected)
 
 
 def until(met: Callable[[], bool], seconds: float = 30) -> None:
@@ -142,15 +142,15 @@ class Broken(Predictor):
     down = False
     bad = b""
 
-    def look(self, image: Source, path: str = "", crop: bool = False, min_face: int | None = None) -> DetectedFaces:
+    def detect(self, image: Source, path: str = "", crop: bool = False, min_face: int | None = None) -> DetectedFaces:
         if isinstance(image, bytes) and image == self.bad:
             raise RuntimeError("a fault that only the log may tell")
-        return super().look(image, path, crop, min_face)
+        return super().detect(image, path, crop, min_face)
 
-    def named(self, looked: Sequence[DetectedFaces]) -> list[Prediction]:
+    def classify(self, detected: Sequence[DetectedFaces]) -> list[Prediction]:
         if self.down:
             raise RuntimeError("a fault that only the log may tell")
-        return super().named(looked)
+        return super().classify(detected)
 
 
 def test_a_fault_is_a_problem_of_its_own_request_only(predictor: Predictor, files: list[bytes]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _TOLD = "MIEN_TOLD"
-"""Names a file that the first process of a group to tell an error makes."""
+"""The environment variable of a file that the first process of a group to report an error creates."""
 
 console = Console(highlight=False, soft_wrap=True)
 """Where results go (stdout)."""

@@ -1,4 +1,4 @@
-"""``mien data ...``: look at, convert, draw and fetch data sets."""
+"""``mien data ...``: inspect, convert, draw and fetch data sets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ app = typer.Typer(help="Inspect, check, convert, split and download data sets.",
 
 
 class LayoutName(StrEnum):
-    """The layouts of ``--to``, named here so that --help loads nothing heavy."""
+    """The layouts of ``--to``, listed here so that --help loads nothing heavy."""
 
     CSV = "csv"
     OLD_CSV = "old-csv"
@@ -35,7 +35,7 @@ class LayoutName(StrEnum):
 
 
 DROPS = "duplicates, leaked, leaked-training, conflicting, constant, near-blank, near, suspect or not-a-face"
-"""The kinds of ``--drop``, named here so that --help loads nothing heavy; :class:`mien.data.quality.clean.Drop`."""
+"""The kinds of ``--drop``, listed here so that --help loads nothing heavy; :class:`mien.data.quality.clean.Drop`."""
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def loading_bar() -> Iterator[Progress]:
 def load(
     source: Path | None, skip_bad: bool = False, divide: bool = True, label_order: LabelOrder | None = None
 ) -> Faces:
-    """Load a data set with a progress bar; say on stderr which rows were left out and which splits were made."""
+    """Load a data set with a progress bar; report on stderr which rows were left out and which splits were made."""
     from mien.data import load_faces
 
     with loading_bar() as progress:
@@ -203,7 +203,7 @@ def keep_inputs(
 
 def _data_and_out(paths: list[Path]) -> tuple[Path | None, Path]:
     if len(paths) > 2:
-        raise DataError(f"at most a data set and a place to write are wanted, not {len(paths)} paths")
+        raise DataError(f"at most DATA and OUT are expected, not {len(paths)} paths")
     data, out = (paths[0] if len(paths) == 2 else None), paths[-1]
     keep_inputs([out], data)
     return data, out

@@ -22,14 +22,14 @@ from mien.errors import printable
 if TYPE_CHECKING:
     from mien.data.decoding import Source
     from mien.inference import Face, Prediction, Predictor
-    from mien.inference.writers import Sink
+    from mien.inference.writers import Writer
 
 SHOWN = 40
 """How many faces the printed table lists at most."""
 
 
 class Tally:
-    """What is kept of all predictions for the end: counts, the first faces, and the names of those that failed."""
+    """Counts, the first faces and the paths that failed, for the summary."""
 
     def __init__(self) -> None:
         self.images = self.faces = self.without = 0
@@ -96,7 +96,7 @@ def predict(
     protect([*tables, *map(part_of, tables), *copies], [*paths, find_bundle(model)])
     predictor = Predictor(model, threads, detector, min_confidence, batch, max_pixels, min_face)
     tally = Tally()
-    writers: list[Sink] = [tally.add]
+    writers: list[Writer] = [tally.add]
     try:
         with ExitStack() as stack:
             writers += [stack.enter_context(csv_writer(csv, predictor.labels))] if csv else []
@@ -106,7 +106,7 @@ def predict(
             stopped = _run(predictor, paths, writers)
     except BrokenPipeError:
         raise
-    except OSError as error:  # reading gives no OSError: what cannot be read is told apart
+    except OSError as error:  # an image that cannot be read raises ImageError instead
         raise DataError(f"it cannot be written ({error.strerror or error})", error.filename) from error
     if not as_json:
         _print_tally(tally)
@@ -116,7 +116,7 @@ def predict(
     if tally.failed:
         error_line(f"{len(tally.failed):,} of {tally.images:,} images could not be read")
     if stopped:
-        error_line(f"interrupted after {tally.images:,} of {len(paths):,} images; these are kept")
+        error_line(f"interrupted after {tally.images:,} of {len(paths):,} images; these are saved")
         raise typer.Exit(130)
     if tally.failed:
         raise typer.Exit(1)
@@ -129,8 +129,8 @@ def fetch_detector() -> None:
     console.print(str(fetch_yunet()), markup=False)
 
 
-def _run(predictor: Predictor, paths: list[str], writers: list[Sink]) -> bool:
-    """Hand every prediction to the writers; whether Ctrl-C ended it, in which case what is done is kept."""
+def _run(predictor: Predictor, paths: list[str], writers: list[Writer]) -> bool:
+    """Pass every prediction to the writers; True where Ctrl-C ended it, after which finished rows are saved."""
     with progress_bar() as progress:
         bar = progress.add_task("", total=len(paths))
         try:
@@ -177,7 +177,7 @@ def _copy_names(paths: list[str], folder: Path) -> list[Path]:
     return list(taken)
 
 
-def _annotator(copies: list[Path], max_pixels: int) -> Sink:
+def _annotator(copies: list[Path], max_pixels: int) -> Writer:
     """Writes the annotated copy of each image, which come in the order of their copies."""
     from mien.errors import ImageError
     from mien.inference.writers import annotate

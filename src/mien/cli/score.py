@@ -23,7 +23,7 @@ OUT = "A folder for parquet files, or one file that ends in .parquet."
 
 
 class EngineName(StrEnum):
-    """The engines of ``--engine``, named here so that --help loads nothing heavy."""
+    """The engines of ``--engine``, listed here so that --help loads nothing heavy."""
 
     AUTO = "auto"
     RAY = "ray"

@@ -70,7 +70,7 @@ def video(
             found = _record(opened, predictor, outputs, every, track, stop.event)
     print_json(found.to_dict()) if as_json else _print(found, annotate)
     if found.stopped:
-        kept = f"; kept: {', '.join(map(str, found.written))}" if found.written else ""
+        kept = f"; saved: {', '.join(map(str, found.written))}" if found.written else ""
         error_line(f"interrupted after {found.frames:,} frames{kept}")
         raise typer.Exit(stop.exit_code)
 
@@ -80,12 +80,12 @@ def _record(opened: Video, predictor: Predictor, outputs: Outputs, every: int, t
     from mien.inference.tracking import Tracker
 
     with progress_bar() as progress:
-        bar = progress.add_task("", total=opened.promised)
+        bar = progress.add_task("", total=opened.expected)
 
-        def heard(seen: FrameResult) -> None:
-            progress.update(bar, completed=seen.number + 1)
+        def advance(result: FrameResult) -> None:
+            progress.update(bar, completed=result.number + 1)
 
-        return record(opened, predictor, outputs, every, Tracker() if track else None, stop, heard)
+        return record(opened, predictor, outputs, every, Tracker() if track else None, stop, advance)
 
 
 def _print(found: Recording, annotate: Path | None) -> None:
@@ -96,13 +96,13 @@ def _print(found: Recording, annotate: Path | None) -> None:
         shares = sorted(zip(labels, track.mean(), strict=True), key=lambda pair: -pair[1])
         (first, most), *others = shares
         following = f"{others[0][0]} {others[0][1]:.1%}" if others else ""
-        when = [clock(track.first, tenths=True), clock(track.last, tenths=True), f"{track.looks:,}"]
+        when = [clock(track.first, tenths=True), clock(track.last, tenths=True), f"{track.detections:,}"]
         rows.append([track.number or "all", first, *when, f"{most:.1%}", following])
     if rows:
-        some = f"the {SHOWN} seen most of {found.tracks:,} tracks" if found.tracks > len(rows) else "tracks"
-        print_table(some, ["track", "emotion", "from", "to", "looks", "probability", "next"], rows, text=2)
+        some = f"the {SHOWN} longest of {found.tracks:,} tracks" if found.tracks > len(rows) else "tracks"
+        print_table(some, ["track", "emotion", "from", "to", "frames", "probability", "next"], rows, text=2)
     console.print(
-        f"{found.video}: {found.frames:,} frames ({clock(found.seconds)}), {found.looked:,} looked at, "
+        f"{found.video}: {found.frames:,} frames ({clock(found.seconds)}), {found.processed:,} processed, "
         f"{found.faces:,} faces; {found.frames / found.elapsed:,.1f} frames/s",
         markup=False,
     )

@@ -18,7 +18,7 @@ LONGEST = 60
 RESERVED = frozenset(
     {
         *("box_height", "box_width", "confidence", "detection", "emotion", "error", "face", "faces", "frame", "height"),
-        *("looked", "path", "predicted", "real", "row", "time", "track", "uncertain", "usage", "width", "wrong"),
+        *("processed", "path", "predicted", "real", "row", "time", "track", "uncertain", "usage", "width", "wrong"),
         *("x", "y"),
     }
 )

@@ -44,8 +44,8 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             yield name, file.read(size - long)
 
 
-def _find(file: BinaryIO, wanted: bytes) -> bytes:
-    return next((body for name, body in _boxes(file) if name == wanted), b"")
+def _find(file: BinaryIO, sought: bytes) -> bytes:
+    return next((body for name, body in _boxes(file) if name == sought), b"")
 
 
 def _scale(header: bytes) -> tuple[int, int]:

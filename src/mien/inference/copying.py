@@ -66,31 +66,31 @@ class _FFmpeg:
 
     def __init__(self, program: str, part: Path, size: tuple[int, int], rate: float, source: Path | None) -> None:
         encoder, self.codec, options, audio = _FFMPEG[part.suffix.lower()]
-        heard = source is not None and _has_sound(program, source)
-        self.sound = "with sound" if heard else ""
+        has_sound = source is not None and _has_sound(program, source)
+        self.sound = "with sound" if has_sound else ""
         frames = ["-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{size[0]}x{size[1]}", "-r", f"{rate:.6f}"]
         command = [program, "-v", "error", "-nostdin", "-y", *frames, "-i", "pipe:0"]
-        if heard:  # silence follows where the sound is shorter
+        if has_sound:  # silence follows where the sound is shorter
             command += [*_input(source), "-map", "0:v", "-map", "1:a:0", "-c:a", audio, "-af", "apad", "-shortest"]
         command += ["-c:v", encoder, *options.split(), "-pix_fmt", "yuv420p", f"file:{part.absolute()}"]
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115
         # In a session of its own Ctrl-C does not end it before the last frame.
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stderr=self._said, stdout=subprocess.DEVNULL, start_new_session=True
+            command, stdin=subprocess.PIPE, stderr=self._messages, stdout=subprocess.DEVNULL, start_new_session=True
         )
         self._pipe = cast("IO[bytes]", self._process.stdin)
 
     def write(self, pixels: NDArray[np.uint8]) -> None:
-        """Raises BrokenPipeError where it has ended; :meth:`close` then says why."""
+        """Raises BrokenPipeError where it has ended; :meth:`close` then reports why."""
         self._pipe.write(np.ascontiguousarray(pixels).data)
 
     def close(self) -> None:
         with suppress(BrokenPipeError):
             self._pipe.close()
         code = self._process.wait()
-        with self._said:
-            self._said.seek(0)
-            why = self._said.readline().decode(errors="replace").strip() or f"exit code {code}"
+        with self._messages:
+            self._messages.seek(0)
+            why = self._messages.readline().decode(errors="replace").strip() or f"exit code {code}"
         if code:
             raise DataError(f"not all frames could be written (ffmpeg: {why})", mend="Is the disk full?")
 
@@ -132,19 +132,19 @@ class Copy:
         """How it is encoded, such as ``"H.264, with sound"``."""
         return ", ".join(filter(None, (self._writer.codec, self._writer.sound)))
 
-    def __call__(self, seen: FrameResult) -> None:
+    def __call__(self, result: FrameResult) -> None:
         """Add a frame.
 
         Raises:
             DataError: where the disk is full; the frames before are kept.
         """
-        if seen.pixels is None:
+        if result.pixels is None:
             raise ValueError("an annotated copy needs the frames' pixels")
         if self.frames % 100 == 0 and shutil.disk_usage(self._path.parent).free < _ROOM:
-            raise DataError(f"the disk is full after {self.frames:,} frames", self._path, "These are kept.")
-        self._cut += max(0.0, seen.time - self._time - _GAP)
-        self._hold(seen.time)
-        self._last, self._time = _fitted(_drawn(seen.pixels, seen.faces), self._size), seen.time
+            raise DataError(f"the disk is full after {self.frames:,} frames", self._path, "These are saved.")
+        self._cut += max(0.0, result.time - self._time - _GAP)
+        self._hold(result.time)
+        self._last, self._time = _fitted(_drawn(result.pixels, result.faces), self._size), result.time
         self.frames += 1
 
     def _hold(self, until: float) -> None:
@@ -166,7 +166,7 @@ def annotated_video(path: Path, video: Video) -> Iterator[Copy]:
     """A copy of a video with every frame and its faces drawn into it; it plays however it ends.
 
     Its rate is even: at times frames stand twice, or are left out, so that each has its time in the source (a gap
-    above ten minutes is cut to that). Encoders want even sides: an odd one is made longer by a pixel, a copy of the
+    above ten minutes is cut to that). Encoders need even sides: an odd one is made longer by a pixel, a copy of the
     last. MP4 is H.264, else VP9, else MPEG-4; WebM is VP9, else VP8; a file's sound goes along where ffmpeg is on the
     PATH.
 
@@ -185,13 +185,13 @@ def annotated_video(path: Path, video: Video) -> Iterator[Copy]:
             yield copy
         finally:
             with _removed_on_error(part, path):
-                # The rate is the mean one, so that of a whole file says where its last frame ends.
-                copy.close(copy.frames / video.rate if copy.frames == video.promised else 0.0)
+                # The rate is the mean one, so that of a whole file tells where its last frame ends.
+                copy.close(copy.frames / video.rate if copy.frames == video.expected else 0.0)
                 _check(part, copy.written)
 
 
 def _check(part: Path, count: int) -> None:
-    """See whether a copy has its frames: OpenCV does not say what it could not write; one without frames goes."""
+    """Check that a copy has its frames, since OpenCV reports no failed write; one without frames is removed."""
     if count == 0:
         part.unlink(missing_ok=True)
         return
@@ -205,7 +205,7 @@ def _check(part: Path, count: int) -> None:
 
 @contextmanager
 def _removed_on_error(part: Path, path: Path) -> Iterator[None]:
-    """Remove a file that its writer could not write, and let the error name the one that was asked for."""
+    """Remove a file that its writer could not write, and report its final path."""
     try:
         yield
     except DataError as error:
@@ -216,7 +216,7 @@ def _removed_on_error(part: Path, path: Path) -> Iterator[None]:
 def _rate(video: Video) -> float:
     """The copy's frames a second: the source's; more where its frames are closer in places, so that each has a place.
 
-    Only the first thousand frames are asked.
+    Only the first thousand frames are read.
     """
     if video.file is None:
         return video.rate

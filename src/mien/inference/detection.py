@@ -28,9 +28,9 @@ class Detection:
 
     Attributes:
         box: left, top, width and height, pixels.
-        score: how sure the detector is, 0 to 1; None where it was told rather than found.
+        score: the detector's confidence, 0 to 1; None where no detector ran.
         landmarks: five points (x, y), pixels: the eyes, the nose, the corners of the mouth, each pair from left to
-            right in the picture; None where the detector gives none.
+            right in the image; None where the detector gives none.
     """
 
     box: Box
@@ -61,7 +61,7 @@ class Framing:
     side: float
 
     def square(self, box: Box) -> Box:
-        """The square around a box; it may reach beyond the picture."""
+        """The square around a box; it may reach beyond the image."""
         left, top, width, height = box
         side = self.side * (width * height) ** 0.5
         x, y = left + width * (0.5 + self.right), top + height * (0.5 + self.down)
@@ -72,23 +72,23 @@ class Detector(Protocol):
     """What finds faces. Any object with these two does; it must be safe to call from several threads.
 
     Attributes:
-        framing: how its boxes lie to FER2013's; None where the network is to see the box as it is.
+        framing: how a box becomes FER2013's framing; None where the box itself is the crop.
     """
 
     framing: Framing | None
 
     def __call__(self, image: NDArray[np.uint8]) -> Sequence[Detection]:
-        """The faces in an upright picture, RGB uint8 (H, W, 3), the surest first."""
+        """The faces in an upright image, RGB uint8 (H, W, 3), the most confident first."""
         ...
 
 
 class WholeImage:
-    """The detector for crops: the picture is the face."""
+    """The detector for crops: the image is the face."""
 
     framing: Framing | None = None
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """One detection, without a score: the whole picture."""
+        """One detection, without a score: the whole image."""
         return [Detection((0.0, 0.0, float(image.shape[1]), float(image.shape[0])), None)]
 
 
@@ -98,15 +98,15 @@ class CenterFace:
     Args:
         threshold: the lowest score of a face; 0.35 finds more than 0.5, and no more that is false
             (results/detectors.json).
-        side: the picture is reduced until its longer side has this many pixels; more finds smaller faces, and takes
+        side: the image is reduced until its longer side has this many pixels; more finds smaller faces, and takes
             longer.
-        threads: how many threads ONNX Runtime may use for a picture; 0 lets it choose.
+        threads: how many threads ONNX Runtime may use for an image; 0 lets it choose.
     """
 
     smallest = 24.0
     """The side of the smallest faces found reliably, in pixels of the reduced image (benchmarks/small_faces.py)."""
     # studies/framing.py, results/framing.json: medians over faces of Training, the side times 0.95, the margin by
-    # which found faces of PublicTest were named best.
+    # which found faces of PublicTest were classified best.
     framing: Framing | None = Framing(right=0.0, down=-0.02, side=1.15)
 
     def __init__(self, threshold: float = 0.35, side: int = 640, threads: int = 0) -> None:
@@ -115,7 +115,7 @@ class CenterFace:
         self._session()
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """The faces in RGB uint8 (H, W, 3), the surest first, with landmarks."""
+        """The faces in RGB uint8 (H, W, 3), the most confident first, with landmarks."""
         small, zoom = reduce_to(image, self.side)
         height, width = small.shape[:2]
         blob = np.zeros((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
@@ -136,8 +136,8 @@ def _open_centerface(threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    # Pictures of many sizes would each leave a plan of their buffers. Without plans the arena holds less than fresh
-    # memory for every picture does, 188 against 225 MB after 160 sizes, and a picture takes a fifth less time.
+    # Images of many sizes would each leave a plan of their buffers. Without plans the arena holds less than fresh
+    # memory for every image does, 188 against 225 MB after 160 sizes, and an image takes a fifth less time.
     options.enable_mem_pattern = False
     file = ASSETS / "centerface.onnx"
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
@@ -162,7 +162,7 @@ class YuNet:
 
     def __init__(self, file: str | Path | None = None, threshold: float = 0.7, side: int = 640) -> None:
         self.file, self.threshold, self.side = yunet_file(file), threshold, side
-        # OpenCV's object remembers the size of its last picture, so each thread needs one of its own.
+        # OpenCV's object keeps the size of its last image, so each thread needs one of its own.
         self._local = PerProcess(threading.local)
         self._make()
 
@@ -173,7 +173,7 @@ class YuNet:
             raise ModelError("OpenCV cannot read this detector", self.file, "Fetch it again.") from error
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """The faces in RGB uint8 (H, W, 3), the surest first, with landmarks."""
+        """The faces in RGB uint8 (H, W, 3), the most confident first, with landmarks."""
         local = self._local()
         if not hasattr(local, "network"):
             local.network = self._make()
@@ -205,7 +205,7 @@ def find_detector(name: str, threads: int = 0) -> Detector:
 
 
 def reduce_to(image: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], float]:
-    """A picture whose longer side is at most ``side``, and how many of its pixels one of the result's stands for."""
+    """An image whose longer side is at most ``side``, and how many of its pixels one of the result's stands for."""
     height, width = image.shape[:2]
     zoom = max(1.0, max(height, width) / side)
     if zoom == 1.0:
@@ -215,19 +215,19 @@ def reduce_to(image: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], f
 
 
 def kept_boxes(boxes: NDArray[np.floating], scores: NDArray[np.floating], overlap: float) -> list[int]:
-    """Which of the boxes (N, 4) stay, the surest first, where of two that overlap too much only the surer does.
+    """Which of the boxes (N, 4) stay, the most confident first, where of two that overlap too much only the surer does.
 
     Args:
         boxes: left, top, width, height.
         scores: (N,).
-        overlap: the largest share of intersection over union that two kept boxes may have.
+        overlap: the largest share of intersection over union that two remaining boxes may have.
     """
     order = list(np.argsort(-scores, kind="stable"))
     ends, areas = boxes[:, :2] + boxes[:, 2:], boxes[:, 2] * boxes[:, 3]
-    kept: list[int] = []
+    chosen: list[int] = []
     while order:
         first, *rest = order
-        kept.append(int(first))
+        chosen.append(int(first))
         shared = np.minimum(ends[rest], ends[first]) - np.maximum(boxes[rest, :2], boxes[first, :2])
         common = shared.clip(0).prod(1)
         order = [
@@ -235,7 +235,7 @@ def kept_boxes(boxes: NDArray[np.floating], scores: NDArray[np.floating], overla
             for one, share in zip(rest, common / (areas[rest] + areas[first] - common), strict=True)
             if share <= overlap
         ]
-    return kept
+    return chosen
 
 
 def _found(box: NDArray[np.floating], score: float, points: NDArray[np.floating]) -> Detection:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mien.data.decoding import Source, read_image
 from mien.emotions import class_color
 from mien.errors import ImageError, printable
-from mien.inference.writers import framed
+from mien.inference.writers import with_boxes
 
 if TYPE_CHECKING:
     from mien.inference.results import Face, Prediction
@@ -37,7 +37,7 @@ def to_html(prediction: Prediction) -> str:
 def _image(prediction: Prediction) -> str:
     source: Source = prediction.path if prediction.source is None else prediction.source
     try:
-        image = framed(read_image(source, prediction.channels), prediction)
+        image = with_boxes(read_image(source, prediction.channels), prediction)
     except ImageError:
         return ""
     image.thumbnail((_SIDE, _SIDE))

@@ -1,4 +1,4 @@
-"""From what a user names to files: folders, patterns and, where they are asked for, URLs."""
+"""The files of a user's arguments: folders, patterns and, where allowed, URLs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def is_url(name: str) -> bool:
 
 
 def find_images(names: Iterable[str], allow_urls: bool = False, unread: Counter[str] | None = None) -> list[str]:
-    """Every picture that the names mean, in their order; below a folder, sorted by path; none twice.
+    """Every image of the arguments, in their order; below a folder, sorted by path; none twice.
 
     Args:
-        names: files, folders (searched to the bottom for files with a picture's suffix), patterns such as
-            ``"photos/**/*.jpg"``, or URLs. A file that is named stays, be it there or not: reading it gives its error.
+        names: files, folders (searched to the bottom for files with a image's suffix), patterns such as
+            ``"photos/**/*.jpg"``, or URLs. A missing file stays in the list: reading it raises its error.
         allow_urls: whether http and https addresses may be among them.
         unread: counts the files of the folders that are not read, by the ends of their names.
 
     Raises:
-        DataError: for a URL that is not allowed, a folder or pattern without a picture.
+        DataError: for a URL that is not allowed, a folder or pattern without an image.
     """
     found: dict[str, str] = {}
     for name in names:
@@ -45,7 +45,7 @@ def find_images(names: Iterable[str], allow_urls: bool = False, unread: Counter[
 def _of(name: str, allow_urls: bool, unread: Counter[str]) -> list[str]:
     if is_url(name):
         if not allow_urls:
-            raise DataError("URLs are not fetched unless you ask for it", name, "Add --allow-urls.")
+            raise DataError("URLs are not fetched unless allowed", name, "Add --allow-urls.")
         if not name.lower().startswith(("http://", "https://")):
             raise DataError("only http and https addresses are fetched", name, "Name the file by its path.")
         return [name]

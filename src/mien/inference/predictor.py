@@ -1,4 +1,4 @@
-"""Predictor: pictures in, faces with calibrated emotions out, on ONNX Runtime."""
+"""Predictor: from images to faces with calibrated emotion probabilities, on ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ from mien.models.bundle import Bundle
 from mien.models.load import DEFAULT, load_bundle
 from mien.models.onnx.session import Session
 
-Whole = tuple[int, int, int, int]
+Box = tuple[int, int, int, int]
 
 
 @dataclass
 class DetectedFaces:
-    """A picture that was read and looked at, or refused; its pixels are gone, its faces are kept.
+    """The faces detected in an image, or why it could not be read; the image's pixels are not kept.
 
     Attributes:
-        path: the picture's name.
-        width: the upright picture's, in pixels; None where it was refused.
+        path: the image's name.
+        width: the upright image's, in pixels; None where it could not be read.
         height: as ``width``.
-        found: of each face the box (left, top, width, height, pixels) and the detector's confidence.
-        crops: of each face gray uint8 (48, 48), as the network wants it.
-        error: why it was refused, in one line; None where it was read.
+        found: of each face the box (left, top, width, height, pixels) and the detector's score.
+        crops: of each face gray uint8 (48, 48), as the network takes it.
+        error: why it could not be read, in one line; else None.
         note: as that of :class:`mien.inference.Prediction`.
     """
 
     path: str
     width: int | None = None
     height: int | None = None
-    found: list[tuple[Whole, float | None]] = field(default_factory=list)
+    found: list[tuple[Box, float | None]] = field(default_factory=list)
     crops: list[NDArray[np.uint8]] = field(default_factory=list)
     error: str | None = None
     note: str | None = None
 
 
 class Predictor:
-    """A model ready to find faces and name their expressions; safe to use from several threads.
+    """Detects faces and predicts their expressions; safe to use from several threads.
 
     Args:
         model: a shipped model's name, a bundle, its file, or a run folder.
         threads: how many threads a call may use, the detector's and the network's; 0: one for each processor.
-        detector: what finds the faces: ``"auto"`` (YuNet where its file is present, else CenterFace),
+        detector: the face detector: ``"auto"`` (YuNet where its file is present, else CenterFace),
             ``"centerface"``, ``"yunet"``, ``"none"`` (each image is a face crop), or a detector of your own.
         min_confidence: a face whose most probable class is less probable than this is "uncertain"; its probabilities
             stay.
-        batch: how many faces go through the network at once, and how many images are looked at before they do.
+        batch: how many faces go through the network at once, and how many images are read before that.
         max_pixels: larger images are refused before they are decoded.
         min_face: the side of the smallest face to find, in pixels of the original image: large images are searched
             in tiles as far as it takes. Without it images are reduced, and where faces of 96 pixels or more are then
@@ -68,7 +68,7 @@ class Predictor:
 
     Raises:
         ModelError: where the model or the detector cannot be read, or ``min_face`` is given to a detector that does
-            not search, or does not say its ``side`` and ``smallest`` face.
+            not search, or has no ``side`` and ``smallest`` face.
         ValueError: where ``min_confidence`` is not between 0 and 1, or ``batch``, ``max_pixels`` or ``min_face`` not
             above 0.
     """
@@ -93,7 +93,7 @@ class Predictor:
         self.detector = find_detector(detector, threads) if isinstance(detector, str) else detector
         if min_face is not None and not isinstance(self.detector, SizedDetector):
             mend = "Leave min_face away, or take the detector auto, centerface or yunet."
-            raise ModelError("this detector knows no smallest face", mend=mend)
+            raise ModelError("this detector has no smallest face", mend=mend)
         self._session = Session(self.bundle, threads)
 
     @property
@@ -102,9 +102,9 @@ class Predictor:
         return self.bundle.card.labels
 
     def faces(self, images: NDArray[np.uint8]) -> list[Face]:
-        """Name the expressions of gray faces, uint8 (N, 48, 48).
+        """Predict the expressions of gray faces, uint8 (N, 48, 48).
 
-        A model with two heads says what people would see, which is not always the label that FER2013 would give.
+        A model with two heads predicts the FER+ consensus, which is not always the label that FER2013 would give.
         """
         side = images.shape[-1]
         return [self._face((0, 0, side, side), row, None) for row in self._probabilities(images)]
@@ -116,7 +116,7 @@ class Predictor:
     def predict(
         self, images: Source | list[Any] | tuple[Any, ...], channels: Channels = "rgb"
     ) -> Prediction | list[Prediction]:
-        """Find the faces of one image, or of a list or tuple of them, and name their expressions.
+        """Detect the faces of one image, or of a list or tuple of them, and predict their expressions.
 
         Args:
             images: a path, an encoded file's bytes, an array (such as a video's frame), a Pillow image; or several.
@@ -146,64 +146,64 @@ class Predictor:
         return self._stream(images, self.detector, channels)
 
     def crops(self, images: Sequence[Source]) -> list[Prediction]:
-        """Name the expression of images that each show one face and little else.
+        """Predict the expression of images that each show one face and little else.
 
         An image that cannot be read gives a prediction with ``error``; the others are not affected.
         """
         return list(self._stream(images, WholeImage(), "rgb"))
 
-    def look(self, image: Source, path: str = "", crop: bool = False, min_face: int | None = None) -> DetectedFaces:
-        """The first half of :meth:`predict`: read an image and find its faces, without naming them.
+    def detect(self, image: Source, path: str = "", crop: bool = False, min_face: int | None = None) -> DetectedFaces:
+        """The first half of :meth:`predict`: read an image and detect its faces.
 
-        Threads may look at images while another names the faces of those before.
+        Several threads may detect faces while another classifies those of earlier images.
 
         Args:
             image: as one of :meth:`predict`'s.
-            path: the name that the prediction will bear.
+            path: the prediction's ``path``.
             crop: take the whole image as one face.
             min_face: for this image, in place of the predictor's.
         """
-        return self._look(path, image, WholeImage() if crop else self.detector, "rgb", min_face)
+        return self._detect(path, image, WholeImage() if crop else self.detector, "rgb", min_face)
 
-    def named(self, looked: Sequence[DetectedFaces]) -> list[Prediction]:
+    def classify(self, detected: Sequence[DetectedFaces]) -> list[Prediction]:
         """The second half of :meth:`predict`: the faces of all these images go through the network together."""
-        crops = [crop for one in looked for crop in one.crops]
+        crops = [crop for one in detected for crop in one.crops]
         rows = iter(self._probabilities(np.stack(crops)) if crops else ())
-        faces = [tuple(self._face(box, next(rows), score) for box, score in one.found) for one in looked]
-        pairs = zip(looked, faces, strict=True)
+        faces = [tuple(self._face(box, next(rows), score) for box, score in one.found) for one in detected]
+        pairs = zip(detected, faces, strict=True)
         return [Prediction(one.path, one.width, one.height, its, one.error, one.note) for one, its in pairs]
 
     def _stream(self, images: Iterable[Source], detector: Detector, channels: Channels) -> Iterator[Prediction]:
         numbered = zip(count(), images, strict=False)
         while chunk := list(islice(numbered, self.batch)):
-            yield from self.named(
-                [self._look(_name(place, image), image, detector, channels) for place, image in chunk]
+            yield from self.classify(
+                [self._detect(_name(place, image), image, detector, channels) for place, image in chunk]
             )
 
-    def _look(
+    def _detect(
         self, path: str, image: Source, detector: Detector, channels: Channels, min_face: int | None = None
     ) -> DetectedFaces:
         least = (min_face or self.min_face) if isinstance(detector, SizedDetector) else None
         try:
-            picture = read_image(image, channels, self.max_pixels, least / SIDE if least else math.inf)
+            loaded = read_image(image, channels, self.max_pixels, least / SIDE if least else math.inf)
         except ImageError as error:
             return DetectedFaces(path, error=error.what if error.mend is None else f"{error.what}. {error.mend}")
-        looked = DetectedFaces(path, picture.width, picture.height)
+        detected = DetectedFaces(path, loaded.width, loaded.height)
         if isinstance(detector, SizedDetector):
             if least:
-                detector = TiledDetector(detector, least / max(picture.zoom))
+                detector = TiledDetector(detector, least / max(loaded.zoom))
             else:
-                looked.note = _out_of_reach(detector, picture)
-        for detection in detector(picture.pixels):
-            looked.found.append((_in_original(detection, picture), detection.score))
+                detected.note = _out_of_reach(detector, loaded)
+        for detection in detector(loaded.pixels):
+            detected.found.append((_in_original(detection, loaded), detection.score))
             square = detector.framing.square(detection.box) if detector.framing else detection.box
-            looked.crops.append(crop_face(picture.pixels, square))
-        return looked
+            detected.crops.append(crop_face(loaded.pixels, square))
+        return detected
 
     def _probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         return self._session.probabilities(images, self.batch)[self.bundle.card.heads[-1]]
 
-    def _face(self, box: Whole, row: NDArray[np.float64], detection: float | None) -> Face:
+    def _face(self, box: Box, row: NDArray[np.float64], detection: float | None) -> Face:
         shares = dict(zip(self.labels, map(float, row), strict=True))
         return Face(box, shares, detection, self.min_confidence)
 
@@ -212,20 +212,20 @@ def _name(place: int, image: Source) -> str:
     return str(image) if isinstance(image, str | Path) else f"[{place}]"
 
 
-def _out_of_reach(detector: SizedDetector, picture: LoadedImage) -> str | None:
-    smallest = smallest_face(detector, picture.pixels.shape) * max(picture.zoom)
+def _out_of_reach(detector: SizedDetector, loaded: LoadedImage) -> str | None:
+    smallest = smallest_face(detector, loaded.pixels.shape) * max(loaded.zoom)
     if smallest < NOTED:
         return None
     return f"faces smaller than {smallest:.0f} pixels are out of reach; set min_face (--min-face) to find them"
 
 
-def _in_original(detection: Detection, picture: LoadedImage) -> Whole:
+def _in_original(detection: Detection, loaded: LoadedImage) -> Box:
     """A detection's box in whole pixels of the original, within it."""
-    across, down = picture.zoom
+    across, down = loaded.zoom
     left, top, width, height = detection.box
-    x0, x1 = np.clip((round(left * across), round((left + width) * across)), 0, picture.width)
-    y0, y1 = np.clip((round(top * down), round((top + height) * down)), 0, picture.height)
-    x0, y0 = min(x0, picture.width - 1), min(y0, picture.height - 1)
+    x0, x1 = np.clip((round(left * across), round((left + width) * across)), 0, loaded.width)
+    y0, y1 = np.clip((round(top * down), round((top + height) * down)), 0, loaded.height)
+    x0, y0 = min(x0, loaded.width - 1), min(y0, loaded.height - 1)
     return int(x0), int(y0), int(max(1, x1 - x0)), int(max(1, y1 - y0))
 
 

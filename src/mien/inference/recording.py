@@ -1,4 +1,4 @@
-"""What is kept of a video: tables that grow with it, an annotated copy, a timeline, and a summary."""
+"""The outputs of a video: tables that grow with it, an annotated copy, a timeline, and a summary."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from mien.inference.tracking import Tracker
 from mien.inference.video import FrameResult, Video, watch
 from mien.inference.writers import parquet_rows
 
-Sink = Callable[[FrameResult], None]
-_OF_FRAME = ("frame", "time", "looked", "faces")
+Writer = Callable[[FrameResult], None]
+_OF_FRAME = ("frame", "time", "processed", "faces")
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files to write; None for those that are not wanted.
+    """The files to write; None for no such file.
 
     Attributes:
         csv: a row for each face of each frame, and one for a frame without faces.
@@ -45,7 +45,7 @@ class Outputs:
     plot: Path | None = None
 
     def paths(self) -> list[Path]:
-        """Those that are wanted."""
+        """The files to write."""
         return [path for path in (self.csv, self.parquet, self.annotate, self.plot) if path is not None]
 
     def check(self, source: str | Path) -> None:
@@ -69,7 +69,7 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Recording:
-    """What came of a video.
+    """A processed video.
 
     Attributes:
         video: the file, or the camera.
@@ -77,13 +77,13 @@ class Recording:
         height: of a frame, in pixels.
         rate: the video's own, frames a second.
         frames: how many frames were read.
-        looked: how many of them were looked at.
+        processed: how many of them were searched for faces.
         faces: how many faces were found in these.
         tracks: how many tracks there were; 0 where faces were not tracked.
         seconds: from the video's start to the end of the last frame read.
         elapsed: seconds that it took.
         timeline: the tracks that are remembered.
-        notes: what the reader of the results should know.
+        notes: warnings, such as that the file is cut.
         stopped: whether it was stopped before the video's end.
         written: the files.
         copy: how the annotated copy is encoded, such as ``"H.264, with sound"``; None where there is none.
@@ -94,7 +94,7 @@ class Recording:
     height: int
     rate: float
     frames: int
-    looked: int
+    processed: int
     faces: int
     tracks: int
     seconds: float
@@ -106,8 +106,8 @@ class Recording:
     copy: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary, ready for JSON; ``longest`` lists the tracks that were seen most, at most 128 of them."""
-        plain = ("video", "width", "height", "rate", "frames", "looked", "faces", "tracks", "seconds", "elapsed")
+        """The summary, ready for JSON; ``longest`` lists the 128 tracks with the most detections."""
+        plain = ("video", "width", "height", "rate", "frames", "processed", "faces", "tracks", "seconds", "elapsed")
         return {name: getattr(self, name) for name in plain} | {
             "frames_a_second": self.frames / self.elapsed,
             "longest": [
@@ -115,7 +115,7 @@ class Recording:
                     "track": track.number or None,
                     "first": track.first,
                     "last": track.last,
-                    "looks": track.looks,
+                    "detections": track.detections,
                     "probabilities": dict(zip(self.timeline.labels, map(float, track.mean()), strict=True)),
                 }
                 for track in self.timeline.longest()
@@ -127,18 +127,18 @@ class Recording:
         }
 
 
-class _Tally:
-    """Counts while the frames go by."""
+class _Counts:
+    """Counts of frames and faces."""
 
     def __init__(self) -> None:
-        self.looked = self.faces = self.given = 0
+        self.processed = self.faces = self.frames = 0
         self.seconds = 0.0
 
-    def add(self, seen: FrameResult) -> None:
-        self.given, self.seconds = seen.number + 1, seen.time
-        if seen.looked:
-            self.looked += 1
-            self.faces += len(seen.faces)
+    def add(self, result: FrameResult) -> None:
+        self.frames, self.seconds = result.number + 1, result.time
+        if result.processed:
+            self.processed += 1
+            self.faces += len(result.faces)
 
 
 def record(
@@ -148,52 +148,52 @@ def record(
     every: int = 1,
     tracker: Tracker | None = None,
     stop: Event | None = None,
-    heard: Sink | None = None,
+    on_frame: Writer | None = None,
 ) -> Recording:
-    """Watch a video and write what is wanted, in memory that does not grow with its length.
+    """Process a video and write the outputs, in memory that does not grow with its length.
 
     However it ends, the files hold what came before: whole rows, a video that plays. While it runs, the rows stand in
     a file beside the table's, such as ``out.part.csv``.
 
     Args:
         video: what to read; it is not closed.
-        predictor: what finds and names faces.
+        predictor: detects faces and predicts their expressions.
         outputs: the files to write.
-        every: look only at every so many-th frame; the frames between have the faces of the last one looked at.
+        every: process every ``every``-th frame only; the frames between have the faces of the last processed one.
         tracker: what follows the faces; None leaves them without tracks.
         stop: once it is set, no more frames are read, and all ends as at the video's end.
-        heard: is called with each frame after it was written; without tables and copy only with those looked at.
+        on_frame: is called with each frame after it was written; without tables and copy only with processed ones.
 
     Raises:
         DataError: where a file cannot be written, or as :meth:`Outputs.check`.
-        MienError: whatever reading or looking raised.
+        MienError: whatever reading or detection raised.
     """
     outputs, stop = outputs or Outputs(), stop or Event()
     outputs.check(video.name)
-    tally, started = _Tally(), time.perf_counter()
+    counts, started = _Counts(), time.perf_counter()
     timeline = Timeline(predictor.labels, 2 * every / video.rate)
     between = outputs.annotate is not None or (every > 1 and (outputs.csv or outputs.parquet) is not None)
     try:
         with ExitStack() as stack:
-            writers = [*_writers(stack, outputs, video, predictor.labels), tally.add, timeline.add]
-            writers += [heard] if heard else []
+            writers = [*_writers(stack, outputs, video, predictor.labels), counts.add, timeline.add]
+            writers += [on_frame] if on_frame else []
             # A generator that is left to the interpreter's end aborts it.
-            for seen in stack.enter_context(closing(watch(video, predictor, every, tracker, between, stop))):
-                for sink in writers:
-                    sink(seen)
+            for result in stack.enter_context(closing(watch(video, predictor, every, tracker, between, stop))):
+                for writer in writers:
+                    writer(result)
         if outputs.plot is not None:
             save_timeline(timeline, outputs.plot, Path(video.name).name)
     except OSError as error:
         raise DataError(f"it cannot be written ({error.strerror or error})", error.filename) from error
     except cv2.error as error:
-        raise DataError(f"OpenCV cannot go on after frame {tally.given} ({error.err})", video.name) from error
-    copy = next((str(sink) for sink in writers if isinstance(sink, Copy)), None)
-    return _recorded(video, tally, timeline, outputs, stop.is_set(), time.perf_counter() - started, copy)
+        raise DataError(f"OpenCV cannot go on after frame {counts.frames} ({error.err})", video.name) from error
+    copy = next((str(writer) for writer in writers if isinstance(writer, Copy)), None)
+    return _recording(video, counts, timeline, outputs, stop.is_set(), time.perf_counter() - started, copy)
 
 
-def _recorded(
+def _recording(
     video: Video,
-    tally: _Tally,
+    counts: _Counts,
     timeline: Timeline,
     outputs: Outputs,
     stopped: bool,
@@ -205,12 +205,12 @@ def _recorded(
         width=video.width,
         height=video.height,
         rate=video.rate,
-        # What was read before a stop and not given any more does not count.
-        frames=tally.given if stopped else video.count,
-        looked=tally.looked,
-        faces=tally.faces,
+        # What was read before a stop but not delivered does not count.
+        frames=counts.frames if stopped else video.count,
+        processed=counts.processed,
+        faces=counts.faces,
         tracks=timeline.count,
-        seconds=tally.seconds + 1 / video.rate if stopped and tally.given else video.seconds,
+        seconds=counts.seconds + 1 / video.rate if stopped and counts.frames else video.seconds,
         elapsed=elapsed,
         timeline=timeline,
         notes=tuple(video.notes),
@@ -220,8 +220,8 @@ def _recorded(
     )
 
 
-def _writers(stack: ExitStack, outputs: Outputs, video: Video, labels: Sequence[str]) -> list[Sink]:
-    writers: list[Sink] = []
+def _writers(stack: ExitStack, outputs: Outputs, video: Video, labels: Sequence[str]) -> list[Writer]:
+    writers: list[Writer] = []
     if outputs.csv is not None:
         writers.append(stack.enter_context(csv_table(outputs.csv, labels)))
     if outputs.parquet is not None:
@@ -236,21 +236,21 @@ def columns(labels: Sequence[str]) -> list[str]:
     return [*_OF_FRAME, "track", *FACE_COLUMNS, *labels]
 
 
-def to_rows(seen: FrameResult, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """A frame as a table: a row a face, the surest found first; without faces one row, whose other cells are None.
+def to_rows(result: FrameResult, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """A frame as a table: one row per face, most confident first; without faces one row, its other cells None.
 
-    The columns are ``frame`` (from 0), ``time`` (seconds), ``looked`` (else the faces are those of the last frame that
-    was looked at), ``faces`` (how many), ``track``, ``x``, ``y``, ``box_width``, ``box_height`` (pixels),
-    ``detection``, ``emotion``, ``confidence``, and each class's probability.
+    The columns are ``frame`` (from 0), ``time`` (seconds), ``processed`` (else the faces are those of the last frame
+    that was), ``faces`` (how many), ``track``, ``x``, ``y``, ``box_width``, ``box_height`` (pixels), ``detection``,
+    ``emotion``, ``confidence``, and each class's probability.
     """
-    cells = (seen.number, round(seen.time, 6), seen.looked, len(seen.faces))
+    cells = (result.number, round(result.time, 6), result.processed, len(result.faces))
     head = dict(zip(_OF_FRAME, cells, strict=True))
-    rows = [{**head, "track": one.track, **face_cells(one.face)} for one in seen.faces]
+    rows = [{**head, "track": one.track, **face_cells(one.face)} for one in result.faces]
     return rows or [{**head, **dict.fromkeys(("track", *FACE_COLUMNS, *labels))}]
 
 
 @contextmanager
-def csv_table(path: Path, labels: Sequence[str]) -> Iterator[Sink]:
+def csv_table(path: Path, labels: Sequence[str]) -> Iterator[Writer]:
     """A CSV file with the rows of :func:`to_rows`, written frame by frame; it ends with a whole row however it ends."""
     with growing(path) as part, part.open("wb", buffering=0) as file:
         whole = 0
@@ -266,17 +266,17 @@ def csv_table(path: Path, labels: Sequence[str]) -> Iterator[Sink]:
 
         try:
             write([columns(labels)])
-            yield lambda seen: write([list(row.values()) for row in to_rows(seen, labels)])
+            yield lambda result: write([list(row.values()) for row in to_rows(result, labels)])
         finally:
             file.truncate(whole)
 
 
 @contextmanager
-def parquet_table(path: Path, labels: Sequence[str]) -> Iterator[Sink]:
+def parquet_table(path: Path, labels: Sequence[str]) -> Iterator[Writer]:
     """A parquet file with the rows of :func:`to_rows`; it is whole however it ends.
 
     Raises:
         MissingExtraError: where pyarrow is not installed.
     """
     with growing(path) as part, parquet_rows(part, columns(labels)) as add:
-        yield lambda seen: add(to_rows(seen, labels))
+        yield lambda result: add(to_rows(result, labels))

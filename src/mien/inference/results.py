@@ -1,4 +1,4 @@
-"""What a prediction is: faces with emotions, an image's faces or its error, and both as rows of a table."""
+"""Predictions: of a face, of an image, and as rows of a table."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from mien.data.decoding import Channels, Source
 
 UNCERTAIN = "uncertain"
-"""The emotion of a face whose most probable class is less probable than the ``min_confidence`` that was asked for."""
+"""The emotion of a face whose most probable class is less probable than ``min_confidence``."""
 
 
 @dataclass(frozen=True)
 class Face:
-    """What a model says of one face.
+    """The prediction for one face.
 
     Attributes:
         box: left, top, width and height in the image, pixels, within the image.
@@ -69,13 +69,13 @@ class Face:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one image, or why it could not be read.
+    """The prediction for one image, or why it could not be read.
 
     Attributes:
         path: the file; for what came without one, its place among the images, such as ``"[3]"``.
         width: the upright image's, in pixels; None where it could not be read.
         height: as ``width``.
-        faces: the surest found first.
+        faces: the most confident detection first.
         error: why the image could not be read, in one line; None where it was.
         note: which faces are out of reach, in one line, where a large image was reduced; else None.
     """
@@ -130,14 +130,14 @@ class Prediction:
 
 
 FACE_COLUMNS = ("x", "y", "box_width", "box_height", "detection", "emotion", "confidence")
-"""What a table says of a face, besides each class's probability."""
+"""The columns of a face in a table, besides each class's probability."""
 
 
 def face_cells(face: Face) -> dict[str, Any]:
     """The face's cells in a row: those of :data:`FACE_COLUMNS`, and each class's probability."""
     place = dict(zip(("x", "y", "box_width", "box_height"), face.box, strict=True))
-    said = {"detection": face.detection, "emotion": face.emotion, "confidence": face.confidence}
-    return {**place, **said, **face.probabilities}
+    scores = {"detection": face.detection, "emotion": face.emotion, "confidence": face.confidence}
+    return {**place, **scores, **face.probabilities}
 
 
 def to_rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
@@ -147,9 +147,9 @@ def to_rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
     ``y``, ``box_width``, ``box_height``, ``detection``, ``emotion``, ``confidence``, each class's probability, and
     ``error``.
     """
-    kept = list(predictions)
-    labels = next((tuple(face.probabilities) for one in kept for face in one.faces), ())
-    return [row for one in kept for row in one.to_rows(labels)]
+    several = list(predictions)
+    labels = next((tuple(face.probabilities) for one in several for face in one.faces), ())
+    return [row for one in several for row in one.to_rows(labels)]
 
 
 def to_dataframe(predictions: Prediction | Iterable[Prediction]) -> pd.DataFrame:

@@ -15,14 +15,14 @@ from mien.inference.detection import Box, Detection, Detector, Framing, kept_box
 MARGIN = 2.0
 """How many times its smallest face a detector is shown a face that it must find (benchmarks/small_faces.py)."""
 NOTED = 2 * SIDE
-"""Where faces below this size, in pixels, are out of reach a prediction says so: they have twice the detail of the
+"""Where faces below this size, in pixels, are out of reach a prediction has a note: they have twice the detail of the
 network's input in both directions, so they are lost by the reduction and not by the image."""
 _STEP = 4  # between two scales; the overlap of tiles grows with it
 
 
 @runtime_checkable
 class SizedDetector(Detector, Protocol):
-    """A detector that reduces images, and says how far.
+    """A detector that reduces images to a known size.
 
     Attributes:
         side: the longer side, in pixels, above which it reduces an image to this.
@@ -49,7 +49,7 @@ class TiledDetector:
         self._detector, self._zoom = detector, max(1.0, face / (MARGIN * detector.smallest))
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """The faces in RGB uint8 (H, W, 3), the surest first."""
+        """The faces in RGB uint8 (H, W, 3), the most confident first."""
         found = list(self._detector(image))
         coarser = max(image.shape[:2]) / self._detector.side
         zoom = self._zoom

@@ -1,4 +1,4 @@
-"""The emotions of a video's tracks over time, in memory that its length does not change, and their picture."""
+"""The emotions of a video's tracks over time, in bounded memory, and their plot."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ BINS = 256
 TRACKS = 128
 """How many tracks are remembered."""
 SHOWN = 12
-"""How many tracks the picture shows."""
-_CARRIED = 2  # bins without a look between two with one are drawn as the first: a camera may be slower than it says
+"""How many tracks the plot shows."""
+_CARRIED = 2  # empty bins between two filled ones are drawn as the first: a camera may be slower than it reports
 _QUIET = "#6b6f76"
 
 
@@ -36,9 +36,9 @@ class Track:
 
     Attributes:
         number: the track's; 0 for all faces together, where they were not tracked.
-        first: when it was first seen, seconds.
-        last: when it was last seen, seconds.
-        looks: in how many frames that were looked at.
+        first: when it first appeared, seconds.
+        last: when it was last detected, seconds.
+        detections: in how many frames it was detected.
         sums: its probabilities, summed by span of time, float64 (256, classes).
         counts: how many probabilities each sum holds, int64 (256,).
     """
@@ -46,7 +46,7 @@ class Track:
     number: int
     first: float
     last: float
-    looks: int
+    detections: int
     sums: NDArray[np.float64]
     counts: NDArray[np.int64]
 
@@ -63,7 +63,7 @@ class Track:
 class Timeline:
     """Gathers tracked faces frame by frame; it remembers at most 128 tracks, 256 spans of time each.
 
-    When there are more tracks, those that were seen least and are not seen now are forgotten.
+    When there are more tracks, those with the fewest detections that are absent now are dropped.
 
     Args:
         labels: the classes.
@@ -80,41 +80,43 @@ class Timeline:
         self.count, self.end = 0, 0.0
         self._tracks: dict[int, Track] = {}
 
-    def add(self, seen: FrameResult) -> None:
-        """Take the faces of a frame, which comes after those before it; frames that were not looked at say nothing."""
-        if not seen.looked:
+    def add(self, result: FrameResult) -> None:
+        """Add the faces of a frame; frames are added in order, and those that were not processed are skipped."""
+        if not result.processed:
             return
-        self.end = seen.time
-        while seen.time >= BINS * self.width:
+        self.end = result.time
+        while result.time >= BINS * self.width:
             self.width *= 2
             for track in self._tracks.values():
                 track.halve()
-        for one in seen.faces:
+        for one in result.faces:
             number = one.track or 0
             self.count = max(self.count, number)
-            track = self._tracks.get(number) or self._begun(number, seen.time)
-            place = int(seen.time / self.width)
+            track = self._tracks.get(number) or self._new_track(number, result.time)
+            place = int(result.time / self.width)
             track.sums[place] += [one.face.probabilities[name] for name in self.labels]
             track.counts[place] += 1
-            track.last = seen.time
-            track.looks += 1
-        self._forget(seen.time)
+            track.last = result.time
+            track.detections += 1
+        self._drop_old(result.time)
 
-    def _begun(self, number: int, moment: float) -> Track:
+    def _new_track(self, number: int, moment: float) -> Track:
         sums, counts = np.zeros((BINS, len(self.labels))), np.zeros(BINS, np.int64)
         self._tracks[number] = Track(number, moment, moment, 0, sums, counts)
         return self._tracks[number]
 
-    def _forget(self, now: float) -> None:
-        gone = sorted((one for one in self._tracks.values() if one.last < now), key=lambda one: (one.looks, one.number))
-        # A crowd: not even those that are seen now have room.
+    def _drop_old(self, now: float) -> None:
+        gone = sorted(
+            (one for one in self._tracks.values() if one.last < now), key=lambda one: (one.detections, one.number)
+        )
+        # A crowd: there is no room even for all of the present ones.
         gone += sorted((one for one in self._tracks.values() if one.last == now), key=lambda one: -one.number)
         for track in gone[: max(0, len(self._tracks) - TRACKS)]:
             del self._tracks[track.number]
 
     def longest(self, most: int = TRACKS) -> list[Track]:
-        """The tracks that were seen most, at most so many, in the order of their numbers."""
-        kept = sorted(self._tracks.values(), key=lambda one: (-one.looks, one.number))[:most]
+        """The tracks with the most detections, at most ``most``, in the order of their numbers."""
+        kept = sorted(self._tracks.values(), key=lambda one: (-one.detections, one.number))[:most]
         return sorted(kept, key=lambda one: one.number)
 
 
@@ -124,7 +126,7 @@ def _paired(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def save_timeline(timeline: Timeline, path: Path, title: str) -> None:
-    """Write the picture of a timeline as PNG (150 dpi) or SVG, by the path's suffix; it appears whole or not at all.
+    """Write the plot of a timeline as PNG (150 dpi) or SVG, by the path's suffix; it appears whole or not at all.
 
     Raises:
         DataError: where the suffix is another.
@@ -136,7 +138,7 @@ def save_timeline(timeline: Timeline, path: Path, title: str) -> None:
 
 
 def check_plot(path: Path) -> None:
-    """Refuse a picture that could not be drawn, before the work is done that it is to show.
+    """Refuse a plot that could not be drawn, before the work begins.
 
     Raises:
         DataError: where the suffix is neither ``.png`` nor ``.svg``.
@@ -148,9 +150,9 @@ def check_plot(path: Path) -> None:
 
 
 def draw_timeline(timeline: Timeline, title: str) -> Figure:
-    """A strip for each of the twelve tracks that were seen most: their smoothed probabilities, stacked, over time.
+    """A strip for each of the twelve tracks with the most detections: their smoothed probabilities, stacked, over time.
 
-    White is where a track was not seen.
+    White is where a track was absent.
 
     Raises:
         MissingExtraError: where matplotlib is not installed.
@@ -174,7 +176,7 @@ def draw_timeline(timeline: Timeline, title: str) -> Figure:
     grid[-1].xaxis.set_major_locator(FixedLocator(list(np.arange(0, end * 1.0001, _step(end)))))
     grid[-1].xaxis.set_major_formatter(lambda value, _: clock(value, tenths=end < 10))
     grid[-1].tick_params(axis="x", bottom=True, labelbottom=True, colors=_QUIET)
-    more = f"  (the {len(tracks)} seen most of {timeline.count:,} tracks)" if timeline.count > len(tracks) else ""
+    more = f"  (the {len(tracks)} longest of {timeline.count:,} tracks)" if timeline.count > len(tracks) else ""
     figure.suptitle(title + more, x=0.01, ha="left", fontsize=12, weight="bold")
     patches = [Patch(color=color, label=name) for name, color in zip(timeline.labels, colors, strict=True)]
     figure.legend(handles=patches, loc="outside lower center", ncols=min(7, len(patches)), frameon=False, fontsize=9)
@@ -202,7 +204,7 @@ def _strip(axes: Axes, track: Track, timeline: Timeline, colors: Sequence[str]) 
 
 
 def _shares(track: Track) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """A track's mean probabilities by span, float64 (256, classes), and in which spans it was there, bool (256,)."""
+    """A track's mean probabilities by span, float64 (256, classes), and in which spans it was present, bool (256,)."""
     known = track.counts > 0
     shares = track.sums / np.maximum(track.counts, 1)[:, None]
     filled = np.flatnonzero(known)
@@ -232,13 +234,13 @@ def _colors(labels: Sequence[str]) -> list[str]:
 
 
 def _step(seconds: float) -> float:
-    """The distance of ticks: the first time, round to people, that goes into the whole at most ten times."""
+    """The distance of ticks: the first round time of which at most ten fit."""
     rounded = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800)
     return next((step for step in rounded if seconds <= 10 * step), 3600.0 * -(-seconds // 36_000))
 
 
 def clock(seconds: float, tenths: bool = False) -> str:
-    """A time as people read it: ``0:07``, ``12:30``, ``1:02:03``, or with tenths ``0:07.5``."""
+    """A time such as ``0:07``, ``12:30``, ``1:02:03``, or with tenths ``0:07.5``."""
     whole, tenth = divmod(int(10 * max(0.0, seconds) + 1e-6), 10)
     hours, minutes = whole // 3600, whole // 60 % 60
     head = f"{hours}:{minutes:02}" if hours else f"{minutes}"

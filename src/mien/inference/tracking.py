@@ -42,15 +42,15 @@ def overlap(one: Box, other: Box) -> float:
 
 
 class Tracker:
-    """Follows faces by the overlap of their boxes: the pair that overlaps most is matched first, and so on.
+    """Tracks faces by the overlap of their boxes: the pair that overlaps most is matched first, and so on.
 
-    The answer does not depend on the order of the faces within a frame. It keeps only tracks that still live.
+    The answer does not depend on the order of the faces within a frame. It keeps only tracks that are active.
 
     Args:
         smoothing: the time constant of the probabilities' exponential mean, seconds; 0 leaves them as they are. After
             so many seconds 63 % of a change has come through, whatever the frame rate.
         least: the smallest intersection over union of a face and the track that it continues, above 0.
-        patience: a track ends when it was unseen for more than so many seconds, and at two looks or more.
+        patience: a track ends after it was missed for more than so many seconds and in more than two frames.
 
     Raises:
         ValueError: where a setting is out of its range.
@@ -60,7 +60,7 @@ class Tracker:
         if not (smoothing >= 0 and patience >= 0 and 0 < least <= 1):
             raise ValueError("smoothing and patience are at least 0, least is above 0 and at most 1")
         self.smoothing, self.least, self.patience = smoothing, least, patience
-        self._live: list[_Track] = []
+        self._active: list[_Track] = []
         self._count = 0
 
     def update(self, time: float, faces: Sequence[Face]) -> tuple[TrackedFace, ...]:
@@ -73,21 +73,21 @@ class Tracker:
         Returns:
             the same faces in the same order, with their tracks and smoothed probabilities.
         """
-        for track in self._live:
+        for track in self._active:
             track.missed += 1
-        self._live = [one for one in self._live if one.missed <= 2 or time - one.time <= self.patience]
+        self._active = [one for one in self._active if one.missed <= 2 or time - one.time <= self.patience]
         owners = self._matched(faces)
         for place in sorted(set(range(len(faces))) - set(owners), key=lambda place: faces[place].box):
             self._count += 1
             owners[place] = _Track(self._count, faces[place].box, faces[place].probabilities, time)
-            self._live.append(owners[place])
+            self._active.append(owners[place])
         return tuple(self._continued(owners[place], time, face) for place, face in enumerate(faces))
 
     def _matched(self, faces: Sequence[Face]) -> dict[int, _Track]:
-        """The living track of each face that continues one, by the face's place."""
+        """The active track of each face that continues one, by the face's place."""
         pairs = [
             (-share, track.number, face.box, place, track)
-            for track in self._live
+            for track in self._active
             for place, face in enumerate(faces)
             if (share := overlap(track.box, face.box)) >= self.least
         ]

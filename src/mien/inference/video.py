@@ -1,6 +1,7 @@
 """Videos and cameras: frames in, faces with emotions out, in bounded memory.
 
-Three threads work at once: one reads, one looks, and the caller's own writes. Two bounded queues lie between them.
+Three threads work at once: one reads, one detects and predicts, and the caller's own writes; bounded queues connect
+them.
 """
 
 from __future__ import annotations
@@ -9,25 +10,26 @@ import re
 import shlex
 import time
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from math import isfinite
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from types import TracebackType
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien._utils.prefetch import prefetch
 from mien.errors import DataError, ImageError
 from mien.inference.boxes import shown_part
 from mien.inference.predictor import Predictor
-from mien.inference.queue import Channel
 from mien.inference.results import Face
 from mien.inference.tracking import TrackedFace, Tracker
 
-_RATE = 25.0  # frames a second, where neither the file nor the camera says
+_RATE = 25.0  # frames a second, where neither the file nor the camera reports it
 _PATIENCE = 30_000  # milliseconds to wait for an address to answer
 _SCHEMES = ("http", "https", "rtsp", "rtsps")
 _WAITING = 64_000_000  # bytes of pixels that a queue may hold
@@ -40,31 +42,31 @@ class Frame:
     Attributes:
         number: from 0, counting every frame of the video.
         time: seconds since the video's start.
-        look: whether faces are to be found in it.
+        selected: whether faces are to be detected in it.
         pixels: BGR uint8 (H, W, 3).
     """
 
     number: int
     time: float
-    look: bool
+    selected: bool
     pixels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What was found in a frame.
+    """The faces of a frame.
 
     Attributes:
         number: as the frame's.
         time: as the frame's, seconds.
-        looked: whether the frame was looked at; else its faces are those of the last one that was.
+        processed: whether faces were detected in it; else its faces are those of the last one that was processed.
         faces: the surest found first.
-        pixels: the frame's, BGR uint8 (H, W, 3); None unless they were asked for.
+        pixels: the frame's, BGR uint8 (H, W, 3); None unless ``pixels`` was set.
     """
 
     number: int
     time: float
-    looked: bool
+    processed: bool
     faces: tuple[TrackedFace, ...]
     pixels: NDArray[np.uint8] | None = None
 
@@ -83,11 +85,11 @@ class Video:
         live: whether frames come as they happen, and their times are the clock's: a camera, or a stream without an end.
         width: of a frame, in pixels; where a pixel is not square, frames are made wider or higher until it is.
         height: of a frame, in pixels.
-        rate: frames a second; 25 where the source does not say.
-        promised: how many frames the file says that it has; None where it does not.
+        rate: frames a second; 25 where the source does not report it.
+        expected: how many frames the file reports; None where it does not.
         count: how many frames were read so far.
         seconds: from the start to the end of the last frame read.
-        notes: what the reader of the results should know, such as that the file is cut.
+        notes: warnings, such as that the file is cut.
 
     Raises:
         DataError: where it is no video, has no frame, or the camera cannot be opened.
@@ -108,12 +110,12 @@ class Video:
         self.count, self._unreadable, self._time, self._started = 0, 0, 0.0, 0.0
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = float(rate) if isfinite(rate) and 0 < rate <= 1000 else _RATE
-        promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.promised = int(promised) if camera is None and 0 < promised < 1e12 else None
-        self.live = self.file is None and self.promised is None
+        expected = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.expected = int(expected) if camera is None and 0 < expected < 1e12 else None
+        self.live = self.file is None and self.expected is None
         self._shown = shown_part(self.file) if self.file else None
-        if self.promised and self._shown:
-            self.promised = round(self.promised * self._shown[0] / self._shown[1])
+        if self.expected and self._shown:
+            self.expected = round(self.expected * self._shown[0] / self._shown[1])
         self._stretch = self._aspect()
         self._first = self._opened()
         self.height, self.width = self._first.pixels.shape[:2]
@@ -147,7 +149,7 @@ class Video:
         """The frames in order.
 
         Args:
-            every: frames 0, ``every``, twice ``every``, … are to be looked at.
+            every: frames 0, ``every``, twice ``every``, … are selected.
             everything: give also the frames between; they are only counted otherwise.
 
         Raises:
@@ -155,24 +157,24 @@ class Video:
         """
         if every < 1:
             raise ValueError(f"every is at least 1, not {every}")
-        first = [self._first] if self._first.look or everything else []
+        first = [self._first] if self._first.selected or everything else []
         yield from chain(first, self._following(every, everything))
         if self._unreadable:
             self.notes.append(f"{self._unreadable:,} damaged frames have no row")
-        # Where the container has no index, or shows a part, the promise is an estimate.
+        # Where the container has no index, or shows a part, that number is an estimate.
         whole = self._shown is not None and self.seconds > self._shown[0] - 3 / self.rate
-        if self.promised and not whole and self.count < self.promised - max(2, self.promised // 50):
-            self.notes.append(f"cut or damaged: {self.count:,} of {self.promised:,} frames could be read")
+        if self.expected and not whole and self.count < self.expected - max(2, self.expected // 50):
+            self.notes.append(f"cut or damaged: {self.count:,} of {self.expected:,} frames could be read")
 
     def _following(self, every: int, everything: bool) -> Iterator[Frame]:
         while self._capture.grab():
             number, moment = self.count, self._stamp()
             self.count += 1
-            look = number % every == 0
-            if look or everything:
+            selected = number % every == 0
+            if selected or everything:
                 good, pixels = self._capture.retrieve()
                 if good:
-                    yield Frame(number, moment, look, self._square(np.asarray(pixels, np.uint8)))
+                    yield Frame(number, moment, selected, self._square(np.asarray(pixels, np.uint8)))
                 else:
                     self._unreadable += 1
 
@@ -194,23 +196,23 @@ class Video:
             self._started = self._started or now
             self._time = now - self._started
             return self._time
-        told = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        reported = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if self.count == 0:
-            self._time = told if isfinite(told) and told > 0 else 0.0
+            self._time = reported if isfinite(reported) and reported > 0 else 0.0
         else:
-            self._time = told if isfinite(told) and told > self._time else self._time + 1 / self.rate
+            self._time = reported if isfinite(reported) and reported > self._time else self._time + 1 / self.rate
         return self._time
 
     @property
     def seconds(self) -> float:
         """From the start to the end of the last frame read."""
         # The rate is the mean one, so the last frame of a whole file ends here however long it stands.
-        if self.promised == self.count and self.count / self.rate > self._time:
+        if self.expected == self.count and self.count / self.rate > self._time:
             return self.count / self.rate
         return self._time + 1 / self.rate if self.count else 0.0
 
     def close(self) -> None:
-        """Let the file or camera go."""
+        """Release the file or camera."""
         self._capture.release()
 
     def __enter__(self) -> Video:
@@ -232,7 +234,7 @@ def _camera(source: str | Path | int) -> int | None:
 def _stream(address: str, name: str, allowed: bool) -> cv2.VideoCapture:
     if not allowed:
         mend = "Add --allow-urls (in Python allow_urls=True), or download it first."
-        raise DataError("addresses are not opened unless you ask for it", name, mend)
+        raise DataError("addresses are not opened unless allowed", name, mend)
     if address.split("://")[0].lower() not in _SCHEMES:
         raise DataError(f"only {', '.join(_SCHEMES)} addresses are opened", name)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE]
@@ -264,82 +266,63 @@ def watch(
     pixels: bool = False,
     stop: Event | None = None,
 ) -> Generator[FrameResult, None, None]:
-    """Find the faces of a video's frames while it is read; memory does not grow with its length.
+    """Detect the faces of a video's frames while it is read; memory does not grow with its length.
 
     Args:
         video: what to read; it is not closed.
-        predictor: what finds and names faces; a file's frames go through it in its batches, live ones one by one.
-        every: look only at every so many-th frame.
-        tracker: what follows the faces; None leaves them without tracks, their probabilities as they are.
-        pixels: give every frame, with its pixels, also those that were not looked at.
+        predictor: detects faces and predicts their expressions, of a file in its batches, of a live source one by one.
+        every: process every ``every``-th frame only.
+        tracker: tracks the faces; None leaves them without tracks, and their probabilities unsmoothed.
+        pixels: give every frame, with its pixels, also those that were not processed.
         stop: once it is set, no more frames are read; those that were are still given.
 
     Yields:
-        what was found, in the order of the frames. It may be left before the end.
+        a result per frame, in order. The caller may stop before the end.
 
     Raises:
-        MienError: whatever reading or looking raised, after the frames that came before it.
+        MienError: whatever reading or detection raised, after the frames that came before it.
     """
     capacity = max(2, min(16, _WAITING // max(1, 3 * video.width * video.height)))
     batch = 1 if video.live else min(predictor.batch, capacity)
-    frames, seen = Channel[Frame](capacity), Channel[FrameResult](capacity)
-    looker = _FrameDetector(video.name, predictor, tracker, pixels)
-    threads = [
-        Thread(target=_read, args=(video.frames(every, pixels), frames, stop or Event()), name="reader", daemon=True),
-        Thread(target=_look, args=(frames, seen, looker, batch), name="worker", daemon=True),
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield from seen
-    finally:
-        seen.abandon()
-        for thread in threads:
-            thread.join()
+    detector = _FrameDetector(video.name, predictor, tracker, pixels)
+    frames = prefetch(_until(video.frames(every, pixels), stop or Event()), capacity)
+    yield from prefetch(_results(frames, detector, batch), capacity)
 
 
-def _read(source: Iterable[Frame], frames: Channel[Frame], stop: Event) -> None:
-    try:
-        for frame in source:
-            if stop.is_set() or not frames.put(frame):
-                break
-    except Exception as error:  # the caller's thread raises it
-        frames.end(error)
-    else:
-        frames.end()
+def _until(frames: Iterable[Frame], stop: Event) -> Generator[Frame, None, None]:
+    for frame in frames:
+        if stop.is_set():
+            break
+        yield frame
 
 
-def _look(frames: Channel[Frame], seen: Channel[FrameResult], looker: _FrameDetector, batch: int) -> None:
-    coming = iter(frames)
-    try:
-        while chunk := list(islice(coming, batch)):
-            if not all(seen.put(one) for one in looker(chunk)):
-                break
-    except Exception as error:  # the caller's thread raises it
-        seen.end(error)
-    else:
-        seen.end()
-    finally:
-        frames.abandon()
+def _results(
+    frames: Generator[Frame, None, None], detector: _FrameDetector, batch: int
+) -> Generator[FrameResult, None, None]:
+    with closing(frames):
+        while chunk := list(islice(frames, batch)):
+            yield from detector(chunk)
 
 
 class _FrameDetector:
-    """What the worker remembers from chunk to chunk: the tracks, and the last faces."""
+    """Detects faces in chunks of frames; it keeps the tracks and the last faces between chunks."""
 
     def __init__(self, name: str, predictor: Predictor, tracker: Tracker | None, pixels: bool) -> None:
         self.name, self.predictor, self.tracker, self.pixels = name, predictor, tracker, pixels
         self._last: tuple[TrackedFace, ...] = ()
 
     def __call__(self, chunk: list[Frame]) -> Iterator[FrameResult]:
-        upright = [cv2.cvtColor(frame.pixels, cv2.COLOR_BGR2RGB) for frame in chunk if frame.look]
+        upright = [cv2.cvtColor(frame.pixels, cv2.COLOR_BGR2RGB) for frame in chunk if frame.selected]
         predictions = iter(self.predictor.predict(upright))
         for frame in chunk:
-            if frame.look:
+            if frame.selected:
                 one = next(predictions)
                 if one.error is not None:
                     raise ImageError(f"frame {frame.number}: {one.error}", self.name)
                 self._last = self._tracked(frame.time, one.faces)
-            yield FrameResult(frame.number, frame.time, frame.look, self._last, frame.pixels if self.pixels else None)
+            yield FrameResult(
+                frame.number, frame.time, frame.selected, self._last, frame.pixels if self.pixels else None
+            )
 
     def _tracked(self, moment: float, faces: tuple[Face, ...]) -> tuple[TrackedFace, ...]:
         if self.tracker is None:

@@ -1,4 +1,4 @@
-"""Where predictions go besides the screen: CSV and parquet, a row a face, and annotated copies."""
+"""Predictions as CSV and parquet tables, one row per face, and annotated copies of images."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from mien.emotions import class_color
 from mien.errors import require
 from mien.inference.results import Face, Prediction
 
-Sink = Callable[[Prediction], None]
+Writer = Callable[[Prediction], None]
 _GROUP = 10_000
 _GRAY = "#8a8d91"
 _KINDS = {
     **dict.fromkeys(("width", "height", "face", "faces", "x", "y", "box_width", "box_height", "track"), "int32"),
     **dict.fromkeys(("path", "emotion", "error"), "string"),
     "frame": "int64",
-    "looked": "bool_",
+    "processed": "bool_",
 }
-"""The columns that are no fractions, and pyarrow's names for what they are."""
+"""The columns that are not float64, with pyarrow's names of their types."""
 
 
 def columns(labels: Sequence[str]) -> list[str]:
@@ -35,7 +35,7 @@ def columns(labels: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def csv_writer(path: Path, labels: Sequence[str]) -> Iterator[Sink]:
+def csv_writer(path: Path, labels: Sequence[str]) -> Iterator[Writer]:
     """A CSV file with a row a face, which appears whole when the block ends well."""
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns(labels))
@@ -44,7 +44,7 @@ def csv_writer(path: Path, labels: Sequence[str]) -> Iterator[Sink]:
 
 
 @contextmanager
-def parquet_writer(path: Path, labels: Sequence[str]) -> Iterator[Sink]:
+def parquet_writer(path: Path, labels: Sequence[str]) -> Iterator[Writer]:
     """A parquet file with a row a face, which appears whole when the block ends well; rows are written in groups.
 
     Raises:
@@ -64,15 +64,15 @@ def parquet_rows(path: Path, names: Sequence[str]) -> Iterator[Callable[[list[di
     """
     arrow, parquet = require("pyarrow", "parquet"), require("pyarrow.parquet", "parquet")
     schema = arrow.schema([(name, getattr(arrow, _KINDS.get(name, "float64"))()) for name in names])
-    waiting: list[dict[str, Any]] = []
+    buffered: list[dict[str, Any]] = []
 
     def flush() -> None:
-        writer.write_table(arrow.Table.from_pylist(waiting, schema=schema))
-        waiting.clear()
+        writer.write_table(arrow.Table.from_pylist(buffered, schema=schema))
+        buffered.clear()
 
     def add(rows: list[dict[str, Any]]) -> None:
-        waiting.extend(rows)
-        if len(waiting) >= _GROUP:
+        buffered.extend(rows)
+        if len(buffered) >= _GROUP:
             flush()
 
     writer = parquet.ParquetWriter(path, schema)
@@ -88,38 +88,38 @@ def parquet_rows(path: Path, names: Sequence[str]) -> Iterator[Callable[[list[di
 
 
 def annotate(source: Source, prediction: Prediction, out: Path, max_pixels: int = MAX_PIXELS) -> None:
-    """Write a copy of a picture with a frame and a label around every face.
+    """Write a copy of an image with a box and a label for every face.
 
     Args:
-        source: the picture.
+        source: the image.
         prediction: what was found in it.
-        out: the file; its suffix says which kind (``.png``, ``.jpg``).
+        out: the file; its suffix is the format (``.png``, ``.jpg``).
         max_pixels: as that of :func:`mien.data.decoding.read_image`.
 
     Raises:
-        ImageError: where the picture can no longer be read.
-        DataError: where ``out`` is the picture itself.
+        ImageError: where the image can no longer be read.
+        DataError: where ``out`` is the image itself.
     """
     protect([out], [source if isinstance(source, str | Path) else None])
-    image = framed(read_image(source, max_pixels=max_pixels), prediction)
+    image = with_boxes(read_image(source, max_pixels=max_pixels), prediction)
     with atomic(out) as temporary:
         image.save(temporary, quality=92) if out.suffix == ".jpg" else image.save(temporary)
 
 
-def framed(picture: LoadedImage, prediction: Prediction) -> Image.Image:
-    """A copy of a picture, RGB, with a frame and a label around every face."""
-    image = Image.fromarray(picture.pixels)
-    draw_faces(image, [(face, "") for face in prediction.faces], picture.zoom)
+def with_boxes(loaded: LoadedImage, prediction: Prediction) -> Image.Image:
+    """A copy of an image, RGB, with a box and a label for every face."""
+    image = Image.fromarray(loaded.pixels)
+    draw_faces(image, [(face, "") for face in prediction.faces], loaded.zoom)
     return image
 
 
 def draw_faces(image: Image.Image, faces: Iterable[tuple[Face, str]], zoom: tuple[float, float] = (1.0, 1.0)) -> None:
-    """Draw a frame and a label around every face, into the picture.
+    """Draw a box and a label for every face, into the image.
 
     Args:
-        image: the picture, RGB.
-        faces: each with what its label is to say before the emotion.
-        zoom: how many pixels of the faces' boxes one of the picture's stands for, across and down.
+        image: the image, RGB.
+        faces: each with a text that its label starts with.
+        zoom: how many pixels of the boxes one pixel of the image is, across and down.
     """
     pen = ImageDraw.Draw(image)
     size = max(11, round(min(image.size) / 32))

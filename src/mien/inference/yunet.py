@@ -1,4 +1,4 @@
-"""YuNet's file: where it is looked for, and how it is fetched where the user asks for it."""
+"""YuNet's file: where it is searched for, and how it is downloaded on request."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def yunet_file(file: str | Path | None = None, *, missing_ok: bool = False) -> P
     """YuNet's file: ``file``, else what ``MIEN_YUNET`` names, else what was fetched.
 
     Raises:
-        ModelError: where it is absent (unless ``missing_ok``), or was named and is absent.
+        ModelError: where it is absent (unless ``missing_ok``), or ``file`` is absent.
     """
-    named = file or os.environ.get("MIEN_YUNET")
-    path = Path(named) if named else _fetched()
+    chosen = file or os.environ.get("MIEN_YUNET")
+    path = Path(chosen) if chosen else _fetched()
     if path.is_file():
         return path
-    if missing_ok and not named:
+    if missing_ok and not chosen:
         return None
     raise ModelError("YuNet's file is not there", path, "Run: mien fetch-detector, or set MIEN_YUNET to the file.")
 

@@ -104,7 +104,7 @@ class Engine:
             images: each one's name and its file's bytes.
             crop: take each image as one face.
             seconds: how long to wait at most.
-            min_face: as that of :meth:`mien.inference.Predictor.look`.
+            min_face: as that of :meth:`mien.inference.Predictor.detect`.
 
         Raises:
             Problem: where the queue is full, or the time is over.
@@ -137,7 +137,7 @@ class Engine:
         while (item := self._incoming.get()) is not None:
             if not (item.request.dropped or self._stopping):
                 try:
-                    item.looked = self.predictor.look(item.data, item.path, item.crop, item.min_face)
+                    item.looked = self.predictor.detect(item.data, item.path, item.crop, item.min_face)
                 except Exception as error:  # the request's own task raises it
                     item.error = error
             item.data = b""
@@ -148,7 +148,7 @@ class Engine:
             items, faces, ended = self._gathered(item)
             looked = [one for one in items if one.looked is not None]
             try:
-                answers = self.predictor.named([one.looked for one in looked if one.looked is not None])
+                answers = self.predictor.classify([one.looked for one in looked if one.looked is not None])
             except Exception as error:  # the requests' own tasks raise it
                 for one in looked:
                     one.error = error

@@ -20,7 +20,7 @@ from mien.data.decoding import read_image
 from mien.errors import ImageError
 from mien.inference.predictor import Predictor
 from mien.inference.results import Face, Prediction
-from mien.inference.writers import columns, framed
+from mien.inference.writers import columns, with_boxes
 from mien.serving.page.common import asset, refuse
 from mien.serving.page.html import bars, data_uri, notice, picture
 
@@ -121,7 +121,7 @@ def _card(upload: Upload, one: Prediction, max_pixels: int) -> str:
         return f'<article class="mien-card">{title}{notice(f"{upload.name}: {one.error}")}</article>'
     whole = read_image(upload.data, max_pixels=max_pixels)
     names = "; ".join(f"{face.emotion} {face.confidence:.0%}" for face in one.faces) or "no face found"
-    shown = f'<img class="mien-photo" src="{_reduced(framed(whole, one))}" alt="{escape(upload.name)}: {names}">'
+    shown = f'<img class="mien-photo" src="{_reduced(with_boxes(whole, one))}" alt="{escape(upload.name)}: {names}">'
     across, down = whole.zoom
     faces, many = [], len(one.faces) > MOST_OPEN
     for place, face in enumerate(one.faces, 1):
