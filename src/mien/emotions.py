@@ -1,4 +1,4 @@
-"""The seven emotions: their one order, their names, their colours, and other data sets' words for them."""
+"""The seven emotions: their order, names and colours, and other data sets' words for them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Emotion(IntEnum):
         """Read a class from a number or from the words that data sets use, in any case.
 
         Raises:
-            ValueError: where the word names none of the seven.
+            ValueError: where the word is none of the seven.
         """
         key = word.strip().lower()
         if key in _WORDS:
@@ -51,17 +51,17 @@ _COLORS = {
 }
 
 _OWN_COLORS = ("#4c72b0", "#c44e52", "#55a868", "#8172b3", "#ccb974", "#64b5cd", "#937860", "#da8bc3")
-"""For classes of one's own, in turn."""
+"""Colours of other classes, in turn."""
 
 
-def class_color(name: str, place: int) -> str:
-    """The colour of a class, as ``"#rrggbb"``: the emotion's own, or that of a place of a fixed palette.
+def class_color(name: str, index: int) -> str:
+    """The colour of a class, as ``"#rrggbb"``: the emotion's own, or one of a fixed palette.
 
     Args:
         name: the class's name.
-        place: where it stands among the classes, from 0.
+        index: the class's index, from 0.
     """
-    return _COLOR_OF_LABEL.get(name, _OWN_COLORS[place % len(_OWN_COLORS)])
+    return _COLOR_OF_LABEL.get(name, _OWN_COLORS[index % len(_OWN_COLORS)])
 
 
 _COLOR_OF_LABEL = {emotion.label: color for emotion, color in _COLORS.items()}
@@ -153,4 +153,4 @@ FERPLUS: tuple[str, ...] = (
 FERPLUS_OF_EMOTION: tuple[int, ...] = tuple(
     next(place for place, word in enumerate(FERPLUS) if _WORDS.get(word) == emotion) for emotion in Emotion
 )
-"""Where the votes for each of the seven stand among FER+'s columns."""
+"""The column of each of the seven emotions among FER+'s."""

@@ -2,10 +2,10 @@
 
 ::
 
-    MienError              exit code 2: the input or the request is wrong, and the message says how to mend it
+    MienError              exit code 2: the input or the request is wrong, and the message says how to fix it
     ├── DataError          a data set that cannot be read, or a row of it
     │   └── BadRowError    one row or one image; with skip_bad it is skipped, counted and listed
-    ├── ImageError         a picture that cannot be read; among many it is told apart and the others go on
+    ├── ImageError         an image that cannot be read; in a list it becomes a prediction with ``error``
     ├── ModelError         a model bundle that is missing, damaged or does not fit
     │   └── ExportError    an export that is refused, or that answers too differently from its bundle
     ├── WeightsError       the ImageNet weights: absent, damaged, or of another network
@@ -68,7 +68,7 @@ class BadRowError(DataError):
 
 
 class ImageError(MienError):
-    """A picture that cannot be read, or is too large to be safe."""
+    """An image that cannot be read, or is too large to be safe."""
 
 
 class ModelError(MienError):
@@ -111,7 +111,7 @@ class ServiceError(MienError):
         where: the address, file or request.
         mend: what the user can do about it.
         status: the HTTP status of the refusal; None where there was no answer.
-        kind: the ``type`` of the problem that the service told; None where there was none.
+        kind: the ``type`` of the problem that the service reported; None where there was none.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class MissingExtraError(MienError):
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import an optional package, or say kindly which extra brings it.
+    """Import an optional package, or raise an error that names the extra to install.
 
     Args:
         module: the module's import name, such as ``"pyarrow.csv"``.

@@ -68,5 +68,5 @@ def test_int8_without_data_is_one_line(mien: Mien, tiny_run: Run, tmp_path: Path
     ran = mien("export", tiny_run.out, tmp_path / "x.onnx", "--to", "onnx-int8")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == (
-        "error: int8 needs faces to be calibrated on and judged on. Name a data set with --data, or in MIEN_DATA.\n"
+        "error: int8 needs faces for calibration and evaluation. Name a data set with --data, or in MIEN_DATA.\n"
     )

@@ -8,10 +8,12 @@ import re
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -162,12 +164,74 @@ def test_photos_are_read_with_frames_bars_and_downloads(
     assert float(rows[0]["confidence"]) == pytest.approx(found.faces[0].confidence)
 
 
+def test_a_setting_predicts_the_same_image_again(page: Page, pages: str, some_fer: Faces, tmp_path: Path) -> None:
+    result = opened(page, f"{pages}/photos/").locator("#mien-result")
+    page.set_input_files("#mien-files", photo(some_fer.select("PublicTest").images[106], tmp_path / "a.png"))
+    expect(result.locator("section p").first).not_to_contain_text("uncertain")
+    expect(result.locator("section")).to_have_count(1)
+    page.get_by_label(re.compile("^number input for Report")).fill("1")
+    page.get_by_label(re.compile("^number input for Report")).press("Enter")
+    expect(result.locator("section p").first).to_contain_text("uncertain")
+    before = result.locator("section img").get_attribute("src")
+    page.get_by_label("Each image is one face").check()
+    expect(result.locator("section img")).not_to_have_attribute("src", before or "")  # the whole image is the face now
+
+
+def test_many_faces_are_a_grid_whose_bars_open_by_a_click(
+    page: Page, pages: str, some_fer: Faces, tmp_path: Path
+) -> None:
+    one = Image.open(photo(some_fer.select("PublicTest").images[106], tmp_path / "one.png"))
+    five = Image.new("L", (one.width * 5, one.height))
+    for place in range(5):
+        five.paste(one, (place * one.width, 0))
+    five.save(tmp_path / "five.png")
+    opened(page, f"{pages}/photos/").set_input_files("#mien-files", tmp_path / "five.png")
+    faces = page.locator("#mien-result .mien-faces details")
+    expect(faces).to_have_count(5)
+    assert page.evaluate("document.documentElement.scrollHeight") < 1500
+    expect(faces.nth(3).locator(".mien-bars")).to_be_hidden()
+    faces.nth(3).locator("summary").click()
+    expect(faces.nth(3).locator(".mien-bars")).to_be_visible()
+
+
+def test_one_progress_bar_at_a_time(pages: str) -> None:
+    """Gradio draws a bar over each output of a call that names none for it."""
+    calls = httpx.get(f"{pages}/config").json()["dependencies"]
+    shown = [one for one in calls if one["show_progress"] != "hidden" and len(one["outputs"]) > 1]
+    assert len(shown) > 10
+    assert {len(one["show_progress_on"] or []) for one in shown} == {1}
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault(
+    chromium: Browser, pages: str, some_fer: Faces, tmp_path: Path, scheme: Literal["light", "dark"], width: int
+) -> None:
+    found = {}
+    with chromium.new_page(
+        color_scheme=scheme, reduced_motion="reduce", viewport={"width": width, "height": 900}
+    ) as page:
+        opened(page, pages).set_input_files(
+            "#mien-files", photo(some_fer.select("PublicTest").images[106], tmp_path / "a.png")
+        )
+        expect(page.locator("#mien-result section")).to_have_count(1)
+        for tab, ready in {"Predict": "#mien-result section", "Explore": "#mien-matrix .mien-cell",
+                           "Compare": "#mien-figures table", "Report": "#mien-report"}.items():  # fmt: skip
+            page.set_viewport_size({"width": 1280, "height": 900})  # a narrow page has its last tabs in a menu
+            page.get_by_role("tab", name=tab).click()
+            expect(page.locator(ready).first).to_be_attached()
+            page.set_viewport_size({"width": width, "height": 900})
+            answer = Axe().run(page).response["violations"]
+            found[tab] = [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in answer]
+    assert found == {tab: [] for tab in found}
+
+
 def test_the_camera_is_read_and_let_go(page: Page, pages: str) -> None:
     opened(page, f"{pages}/photos/").get_by_role("button", name="Use the camera").click()
     page.wait_for_function("document.querySelector('.mien-camera video').videoWidth > 0")
     page.get_by_label("Each image is one face").check()
     page.get_by_role("button", name="Take a photo").click()
-    expect(page.locator("#mien-result h3")).to_have_text("camera.png")
+    expect(page.locator("#mien-result h2")).to_have_text("camera.png")
     assert sum(shares(page, "#mien-result").values()) == pytest.approx(1, abs=0.005)
     page.get_by_role("button", name="Stop the camera").click()
     assert page.evaluate("document.querySelector('.mien-camera video').srcObject") is None
@@ -185,7 +249,7 @@ def test_a_pasted_picture_is_read(page: Page, pages: str, drawn: Faces) -> None:
         }""",
         list(buffer.getvalue()),
     )
-    expect(page.locator("#mien-result h3")).to_have_text("pasted.png")
+    expect(page.locator("#mien-result h2")).to_have_text("pasted.png")
 
 
 def test_the_slider_shows_face_106_with_its_bars_and_votes(
@@ -195,9 +259,9 @@ def test_the_slider_shows_face_106_with_its_bars_and_votes(
     expect(page.locator("#mien-matrix .mien-cell")).to_have_count(49)
     page.locator("#mien-number input[type=number]").fill("105")
     page.locator("#mien-number input[type=number]").press("Enter")
-    expect(page.locator("#mien-face h3")).to_have_text("Face 105 of PublicTest")
+    expect(page.locator("#mien-face h2")).to_have_text("Face 105 of PublicTest")
     page.locator("#mien-number input[type=range]").press("ArrowRight")
-    expect(page.locator("#mien-face h3")).to_have_text("Face 106 of PublicTest")
+    expect(page.locator("#mien-face h2")).to_have_text("Face 106 of PublicTest")
     public = some_fer.select("PublicTest")
     row = Session(fast.bundle).probabilities(public.images[106:107])[Head.LABELS][0]
     assert list(shares(page, "#mien-face").values()) == pytest.approx(row.tolist(), abs=6e-4)
@@ -229,7 +293,7 @@ def test_neutral_taken_for_sad_by_filters_and_by_cell(
     expect(page.locator("#mien-summary")).to_contain_text(f"{len(wanted)} of 400 faces match.")
     titles = page.locator("#mien-gallery .mien-thumb").evaluate_all("(all) => all.map((one) => one.title)")
     assert [int(title.split()[1].rstrip(":")) for title in titles] == wanted.tolist()
-    expect(page.locator("#mien-face h3")).to_have_text(f"Face {wanted[0]} of PublicTest")
+    expect(page.locator("#mien-face h2")).to_have_text(f"Face {wanted[0]} of PublicTest")
     page.get_by_role("button", name="Clear filters").click()
     expect(page.locator("#mien-summary")).to_contain_text("400 of 400 faces match.")
     cell = page.get_by_role("button", name=f"true Neutral, predicted Sad: {len(wanted)}")
@@ -254,7 +318,7 @@ def test_classes_of_ones_own(page: Page, own_page: str, own: tuple[Predictor, Fa
     Image.fromarray(public.images[0]).save(tmp_path / "crop.png")
     opened(page, own_page).get_by_label("Each image is one face").check()
     page.set_input_files("#mien-files", tmp_path / "crop.png")
-    expect(page.locator("#mien-result h3")).to_have_text("crop.png")
+    expect(page.locator("#mien-result h2")).to_have_text("crop.png")
     assert list(shares(page, "#mien-result")) == list(public.labels)
 
 
@@ -279,7 +343,7 @@ def test_the_gallery_turns_pages_over_all_faces(page: Page, fer_page: str) -> No
     page.get_by_role("button", name="Last page").click()
     expect(page.locator("#mien-gallery .mien-thumb")).to_have_count(40)
     page.locator("#mien-gallery .mien-thumb").last.click()
-    expect(page.locator("#mien-face h3")).to_have_text("Face 399 of PublicTest")
+    expect(page.locator("#mien-face h2")).to_have_text("Face 399 of PublicTest")
     expect(page.locator("#mien-number input[type=number]")).to_have_value("399")
 
 

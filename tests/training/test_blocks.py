@@ -111,7 +111,7 @@ def test_shards_give_the_batches_of_memory_bit_for_bit(shards: Shards, world: Wo
         assert one.shares is not None
         assert other.shares is not None
         assert torch.equal(one.shares, other.shares)
-        assert (one.place, one.weight) == (other.place, other.weight)
+        assert (one.key, one.weight) == (other.key, other.weight)
 
 
 def test_processes_see_the_same_augmented_faces_as_one(shards: Shards) -> None:
@@ -176,5 +176,5 @@ def test_lanes_that_do_not_fit_are_refused(shards: Shards) -> None:
         with pytest.raises(RecipeError, match=told):
             ordered(tiny_recipe(**changes), shards, world)
     many = tiny_recipe(order={"block": 8, "lanes": 128}, batch_size=128)
-    with pytest.raises(DataError, match="120 faces to learn from, but 128 lanes"):
+    with pytest.raises(DataError, match="120 training faces, but 128 lanes"):
         training_of(shards, many)

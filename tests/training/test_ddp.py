@@ -94,7 +94,7 @@ def test_processes_share_each_batch_without_changing_a_face(drawn: Faces, size: 
         assert torch.allclose(images, batch.images, atol=1e-6)
         mean = sum(part.weight * float(part.images.mean()) for part in parts) / size
         assert mean == pytest.approx(float(batch.images.mean()), abs=1e-5)
-        assert len({part.place for part in parts}) == size
+        assert len({part.key for part in parts}) == size
 
 
 def test_every_validation_face_is_judged_once(drawn: Faces) -> None:

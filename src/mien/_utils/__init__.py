@@ -1,1 +1,1 @@
-"""Small things with no subject of their own: files that appear whole, and what ran where."""
+"""Helpers of several packages: atomic files, reading ahead, the environment of a run."""

@@ -22,7 +22,7 @@ def protect(outputs: Iterable[str | Path | None], inputs: Iterable[str | Path | 
 
     Args:
         outputs: files and folders to be written; None is passed over.
-        inputs: files and folders to be read, addresses among them; looked at only where an output exists already.
+        inputs: files and folders to be read, addresses among them; checked only where an output exists already.
 
     Raises:
         DataError: where an output is an input or another output: the same path, a symbolic or hard link to it, or
@@ -64,8 +64,8 @@ def require_regular(path: Path) -> None:
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``, with the same suffix, that takes its name when the block ends well.
 
-    The folder is made where it is missing. Where the block raises, the temporary file goes and ``path`` stays as it
-    was. A killed process leaves the temporary file behind, hidden, as :func:`leftovers` finds it.
+    The folder is made where it is missing. Where the block raises, the temporary file is removed and ``path`` stays as
+    it was. A killed process leaves the temporary file behind, hidden, as :func:`leftovers` finds it.
 
     Raises:
         OSError: where the file cannot be written; its ``filename`` is ``path``.
@@ -95,8 +95,8 @@ def leftovers(path: Path) -> list[Path]:
 def locked(path: Path) -> Iterator[bool]:
     """Hold a lock on the file ``path`` within the block; gives whether it was free.
 
-    The lock goes with the process, however that ends; the empty file stays. A file system without locks, and Windows,
-    give True to all who ask.
+    The lock ends with the process, however that ends; the empty file stays. A file system without locks, and Windows,
+    give True to every process.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
@@ -120,7 +120,7 @@ def _lock(handle: int) -> bool:
 
 @contextmanager
 def _named_after(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Let an OSError tell the file that was asked for, where it tells the temporary one or none."""
+    """Give an OSError the final path, where it has the temporary one or none."""
     try:
         yield
     except OSError as error:

@@ -165,7 +165,7 @@ def _writer(bundle: Bundle, target: Target, faces: Faces | None) -> Writer:
 
 def _int8(model: Any, bundle: Bundle, faces: Faces | None) -> Any:
     if faces is None:
-        what = "int8 needs faces to be calibrated on and judged on"
+        what = "int8 needs faces for calibration and evaluation"
         raise ExportError(what, mend="Name a data set with --data, or in MIEN_DATA.")
     training = faces.select(Usage.TRAINING)
     chosen = np.sort(np.random.default_rng(0).permutation(len(training))[:CALIBRATION])
@@ -198,20 +198,22 @@ def _accuracy_gate(bundle: Bundle, path: Path, faces: Faces, drop: float | None)
     require("sklearn", "train")
     from mien.evaluation import evaluate
 
-    judged = {name: evaluate(model, faces, Usage.PUBLIC_TEST) for name, model in (("bundle", bundle), ("export", path))}
-    figures: dict[str, Any] = {name: _figures(one) for name, one in judged.items()}
-    bound = max(DROP, FACES / len(judged["bundle"].faces)) if drop is None else drop
-    lost = judged["bundle"].accuracy - judged["export"].accuracy
+    evaluated = {
+        name: evaluate(model, faces, Usage.PUBLIC_TEST) for name, model in (("bundle", bundle), ("export", path))
+    }
+    figures: dict[str, Any] = {name: _figures(one) for name, one in evaluated.items()}
+    bound = max(DROP, FACES / len(evaluated["bundle"].faces)) if drop is None else drop
+    lost = evaluated["bundle"].accuracy - evaluated["export"].accuracy
     unlike = _lost(figures["bundle"]["agreement"], figures["export"]["agreement"])
-    about = {"measure": "accuracy lost on PublicTest", "data": faces.name, "faces": len(judged["bundle"].faces)}
+    about = {"measure": "accuracy lost on PublicTest", "data": faces.name, "faces": len(evaluated["bundle"].faces)}
     change = {"lost": {"accuracy": lost, "agreement": unlike}, "bound": bound, "passed": lost <= bound + ROUNDING}
     return about | figures | change
 
 
-def _figures(judged: Evaluation) -> dict[str, Any]:
-    seen, clean = judged.figures["ferplus"], judged.figures["clean"]
-    found = {name: judged.figures[name] for name in ("accuracy", "macro_f1", "nll", "ece")}
-    return found | {"clean": clean and clean["accuracy"], "agreement": seen and seen["agreement"]}
+def _figures(evaluated: Evaluation) -> dict[str, Any]:
+    agreement, clean = evaluated.figures["ferplus"], evaluated.figures["clean"]
+    found = {name: evaluated.figures[name] for name in ("accuracy", "macro_f1", "nll", "ece")}
+    return found | {"clean": clean and clean["accuracy"], "agreement": agreement and agreement["agreement"]}
 
 
 def _lost(before: float | None, after: float | None) -> float | None:

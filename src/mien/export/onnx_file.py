@@ -58,15 +58,15 @@ def onnx_model(bundle: Bundle) -> Any:
 
 
 def annotate(model: Any, notes: dict[str, str]) -> None:
-    """Add metadata to an ``onnx.ModelProto``, in place of what it says under the same keys."""
-    kept = {entry.key: entry.value for entry in model.metadata_props} | notes
+    """Add metadata to an ``onnx.ModelProto``, replacing the same keys."""
+    entries = {entry.key: entry.value for entry in model.metadata_props} | notes
     del model.metadata_props[:]
-    for key, value in kept.items():
+    for key, value in entries.items():
         model.metadata_props.add(key=key, value=value)
 
 
 def metadata(bundle: Bundle) -> dict[str, str]:
-    """What a reader of the file needs to know, as strings; all but the names is JSON."""
+    """The metadata of an exported file, as strings; all but the names is JSON."""
     card = bundle.card
     factor, offset = card.preprocessing.factor_offset
     return {
@@ -85,7 +85,7 @@ def metadata(bundle: Bundle) -> dict[str, str]:
 def folded(weights: Weights) -> dict[str, NDArray[np.float32]]:
     """The weights with every batch norm folded into the convolution before it, which thereby gets a bias.
 
-    A norm that follows no convolution becomes a 1x1 convolution of each channel by itself, which says the same.
+    A norm that follows no convolution becomes a 1x1 convolution of each channel by itself, which computes the same.
     """
     norms = [name.removesuffix(".running_var") for name in weights if name.endswith(".running_var")]
     within = {f"{norm}.{part}" for norm in norms for part in NORM_PARTS}

@@ -28,17 +28,17 @@ SCHEME = {
     "float": "the dense heads",
     "calibration": "MinMax",
 }
-"""What an exported file says of its quantization."""
+"""The metadata key of an exported file's quantization."""
 BATCH = 64
 _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 """Tells the quantizer that the graph is folded already; else it configures the root logger to say that it is not."""
 
 
 def quantized(model: Any, inputs: NDArray[np.float32]) -> Any:
-    """An ``onnx.ModelProto`` with folded norms, in eight bits; what its metadata say is kept.
+    """An ``onnx.ModelProto`` with folded norms, in eight bits; its metadata are kept.
 
     Args:
-        model: the network, its nodes named by their outputs.
+        model: the network, its nodes named after their outputs.
         inputs: float32 (N, 1, 48, 48), what calibration takes the activations' ranges from.
     """
     onnx = require("onnx", "train")
@@ -63,7 +63,7 @@ def quantized(model: Any, inputs: NDArray[np.float32]) -> Any:
 
 
 def _reader(quantization: Any, inputs: NDArray[np.float32]) -> Any:
-    """The faces, a batch at a time, as the calibrator asks for them."""
+    """The faces, a batch at a time, for the calibrator."""
     batches = iter([inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH)])
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]

@@ -65,7 +65,7 @@ class Card(BaseModel):
     preprocessing: Preprocessing = Preprocessing()
     calibration: Calibration = Calibration()
     provenance: dict[str, Any] = {}
-    """Recipe, data fingerprint, seed, versions, hardware, metrics: how to get the same model again."""
+    """Recipe, data fingerprint, seed, versions, hardware, metrics: what reproduces the model."""
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -170,7 +170,7 @@ def _card(text: bytes, path: Path) -> Card:
 
 
 def checked_card(settings: Any, what: str, path: Path) -> Card:
-    """The card that these settings spell; ``what`` names them in errors.
+    """The card of these settings; ``what`` is their name in errors.
 
     Raises:
         ModelError: where they do not fit this version of mien.

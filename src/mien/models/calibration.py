@@ -1,4 +1,4 @@
-"""Temperature scaling: make a model's probabilities mean what they say.
+"""Temperature scaling: make a model's confidences match its accuracy.
 
 Source: Guo et al. 2017, arXiv:1706.04599, section 4.2.
 """
@@ -26,8 +26,8 @@ COLDEST, WARMEST = 0.05, 20.0
 def calibrated(bundle: Bundle, faces: Faces) -> Bundle:
     """The bundle with temperatures fitted on labelled faces that it was not trained on.
 
-    The first head's is fitted to the labels, the second's to the FER+ votes. Where every face is named rightly, as on a
-    few easy ones, the likelihood grows for ever as the temperature falls: then it stays at 1 at least.
+    The first head's is fitted to the labels, the second's to the FER+ votes. Where every face is classified correctly,
+    as on a few easy ones, the likelihood grows for ever as the temperature falls: then it stays at 1 at least.
     """
     logits = Session(bundle).logits(faces.images)
     labels = np.eye(len(faces.labels), dtype=np.float32)[faces.emotion]

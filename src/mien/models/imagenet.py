@@ -24,12 +24,12 @@ def find_weights(path: str | Path | None = None, url: str = URL, md5: str = MD5)
     Raises:
         WeightsError: where the file does not exist or cannot be fetched.
     """
-    named = path or os.environ.get("MIEN_IMAGENET")
-    if not named:
+    chosen = path or os.environ.get("MIEN_IMAGENET")
+    if not chosen:
         return _download(url, md5)
-    if not Path(named).is_file():
-        raise WeightsError("no such file of ImageNet weights", named, "Check --weights or MIEN_IMAGENET.")
-    return Path(named)
+    if not Path(chosen).is_file():
+        raise WeightsError("no such file of ImageNet weights", chosen, "Check --weights or MIEN_IMAGENET.")
+    return Path(chosen)
 
 
 def _download(url: str, md5: str) -> Path:

@@ -11,11 +11,11 @@ from mien.models.onnx.exported_file import read_exported
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 """The folder of the models that come with mien."""
 DEFAULT = "best"
-"""The shipped model that is used where none is named."""
+"""The default model."""
 
 
 def shipped_models() -> list[str]:
-    """The names of the models that come with mien."""
+    """The shipped models' names."""
     return sorted(path.stem for path in ASSETS.glob(f"*{SUFFIX}"))
 
 

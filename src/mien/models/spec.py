@@ -15,7 +15,7 @@ class MobileNetSpec(BaseModel):
 
     name: Literal["mobilenet"] = "mobilenet"
     cut: int = Field(default=12, ge=1, le=13)
-    """The last depthwise-separable block that is kept."""
+    """The last depthwise-separable block of the network."""
     stem_stride: Literal[1, 2] = 2
     """Stride of the first convolution; 1 doubles the resolution of every later layer."""
     strides: dict[int, Literal[1, 2]] = {}
@@ -64,7 +64,7 @@ class Head(StrEnum):
     LABELS = "labels"
     """Which label has the data set given it?"""
     VOTES = "votes"
-    """What do people see in it?"""
+    """The FER+ consensus: the emotion that most annotators chose."""
 
 
 NetworkSpec = Annotated[MobileNetSpec | CompactSpec | CnnSpec, Field(discriminator="name")]

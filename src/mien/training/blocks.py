@@ -87,7 +87,7 @@ class Streamed:
     Attributes:
         split: where they are; read by one thread at a time.
         device: where they go.
-        votes: whether the FER+ votes are wanted.
+        votes: whether the FER+ votes are needed.
     """
 
     split: ShardSplit
@@ -130,7 +130,7 @@ class EpochOrder:
     seed: int
 
     def bounds(self, lane: int) -> tuple[int, int]:
-        """Which places of the epoch a lane holds."""
+        """Which positions of the epoch a lane holds."""
         return self.faces * lane // self.how.lanes, self.faces * (lane + 1) // self.how.lanes
 
     def rows(self, lane: int) -> int:
@@ -211,7 +211,7 @@ class BlockBatches:
     """One epoch of augmented batches in the order of :class:`Blocks`; the last may be smaller.
 
     As :class:`mien.training.loader.TrainingBatches`, but for the order and for the augmentation's random numbers. With
-    ``places`` the batches tell their place, so that what a teacher says of them is kept, 28 bytes a face and view.
+    ``keys`` the batches have keys, so that a teacher's outputs are kept, 28 bytes a face and view.
     """
 
     source: Source
@@ -223,7 +223,7 @@ class BlockBatches:
     how: Blocks
     views: int | None = None
     world: World = ALONE
-    places: bool = True
+    keys: bool = True
 
     def __len__(self) -> int:
         return -(-len(self.source) // self.size)
@@ -240,8 +240,8 @@ class BlockBatches:
             for step in range(len(self)):
                 counts = self._counts(order, step)
                 faces = self._take(lanes, counts, faces)
-                place = (drawn * len(self) + step, self.world.rank, self.world.size) if self.places else None
-                yield self._batch(faces, counts, generator)._replace(place=place)
+                key = (drawn * len(self) + step, self.world.rank, self.world.size) if self.keys else None
+                yield self._batch(faces, counts, generator)._replace(key=key)
         finally:
             pool.shutdown(cancel_futures=True)
 

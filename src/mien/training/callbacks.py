@@ -61,7 +61,7 @@ class History(L.Callback):
 class KeepBest(L.Callback):
     """Keras' EarlyStopping on validation accuracy; without settings it never stops and the last weights count.
 
-    Where weights are averaged, ``average`` gives those that were judged.
+    Where weights are averaged, ``average`` gives those that were evaluated.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class KeepBest(L.Callback):
         trainer.should_stop = self.stopped
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Keep the weights of a better epoch; ask to stop where there was none for too long."""
+        """Save the weights of a better epoch; stop training after too long without one."""
         accuracy = self.history.rows[-1]["val_accuracy"]
         better = self.how is None or accuracy - self.how.min_delta > self.best
         self.wait = 0 if better else self.wait + 1
@@ -91,7 +91,7 @@ class KeepBest(L.Callback):
         trainer.should_stop = trainer.should_stop or self.stopped
 
     def state_dict(self) -> dict[str, Any]:
-        """The best epoch's weights and where the waiting stands."""
+        """The best epoch's weights and the epochs waited since."""
         return {"best": self.best, "wait": self.wait, "stopped": self.stopped, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -130,7 +130,7 @@ class PlateauDrop(L.Callback):
                 group[BASE_RATE] = max(group[BASE_RATE] * self.how.factor, self.how.floor)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best accuracy and where the waiting stands."""
+        """The best accuracy and the epochs waited since."""
         return {"best": self.best, "wait": self.wait}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """What a run resumes from: each file appears whole or not at all, and one in which a bit has changed is refused.
 
-Lightning's checkpoints end with the SHA-256 of all that stands before it; a phase's weights carry theirs as metadata.
+Lightning's checkpoints end with the SHA-256 of all bytes before it; a phase's weights carry theirs as metadata.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What Lightning asks for each epoch: training batches from memory or from shards, and validation batches."""
+"""The data of each epoch: training batches from memory or from shards, and validation batches."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class BatchSource(L.LightningDataModule):
 
     Args:
         draws: what decides the batches.
-        training: the faces to learn from.
-        validation: the faces to judge on, which are held in memory in any case.
+        training: the training faces.
+        validation: the validation faces, which are held in memory in any case.
         rows: the history, whose length is the epoch's number.
     """
 
@@ -75,7 +75,7 @@ class BatchSource(L.LightningDataModule):
             order,
             views,
             self.draws.world,
-            places=in_memory,
+            keys=in_memory,
         )
 
     def val_dataloader(self) -> PlainBatches:
@@ -124,7 +124,7 @@ def split_of(data: DataSet, name: str, recipe: Recipe) -> Faces:
 
 
 def training_of(data: DataSet, recipe: Recipe) -> Faces | ShardSplit:
-    """The faces to learn from, in memory or to be streamed; checked as by :func:`split_of`.
+    """The training faces, in memory or to be streamed; checked as by :func:`split_of`.
 
     Raises:
         DataError: as :func:`split_of`; also where there are fewer faces than lanes.
@@ -136,7 +136,7 @@ def training_of(data: DataSet, recipe: Recipe) -> Faces | ShardSplit:
         check_fit(part, part.has_votes, recipe)
     if recipe.order is not None and len(part) < recipe.order.lanes:
         mend = "Take fewer: --set order.lanes=..."
-        raise DataError(f"{len(part)} faces to learn from, but {recipe.order.lanes} lanes", part.name, mend)
+        raise DataError(f"{len(part)} training faces, but {recipe.order.lanes} lanes", part.name, mend)
     return part
 
 
@@ -144,10 +144,10 @@ def check_fit(part: Faces | ShardSplit, has_votes: bool, recipe: Recipe) -> None
     """Refuse faces that the recipe cannot use.
 
     Raises:
-        DataError: where they have other classes, or no votes where it learns from these.
+        DataError: where they have other classes, or no votes where the recipe needs them.
     """
     if len(part.labels) != recipe.network.classes:
         raise DataError(f"{len(part.labels)} classes, but the recipe has {recipe.network.classes}", part.name)
     if not has_votes and Head.VOTES in heads(recipe.network):
         mend = "Use data that carry them, or add --set network.votes=false to train on the labels alone."
-        raise DataError(f"no FER+ votes, from which the recipe {recipe.name} learns", part.name, mend)
+        raise DataError(f"no FER+ votes, which the recipe {recipe.name} needs", part.name, mend)

@@ -21,7 +21,7 @@ PATIENCE = 40.0
 """Seconds that a process waits for another in any exchange: a dead one ends the run within a minute."""
 
 CLAIM = "MIEN_TOLD"
-"""Names a file; the first of the processes that makes it tells the error that all of them have met."""
+"""The environment variable of a file; the first process that creates it reports the error that all of them met."""
 
 MEND = "Go on with --resume, also with another number of processes."
 
@@ -42,14 +42,14 @@ class World:
 
     @classmethod
     def here(cls) -> World:
-        """What torchrun, or :mod:`mien.training.launch`, says in the environment; alone where neither started this."""
+        """This process's place in the group, by the environment variables of torchrun; ALONE without them."""
         if "TORCHELASTIC_RUN_ID" not in os.environ:
             return ALONE
         return cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and tells."""
+        """Whether this is the process that writes and reports."""
         return self.rank == 0
 
     def rows(self, whole: int) -> slice:
@@ -90,7 +90,7 @@ LOST = (
     "no route to host",
     "network is unreachable",
 )
-"""What PyTorch says, in lower case, where an exchange with another process failed; not all name their library."""
+"""Parts of PyTorch's messages, in lower case, where communication with another process failed."""
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def process_group() -> Iterator[None]:
     except RuntimeError as error:
         if not (grouped() and _exchange_failed(error)):
             raise
-        time.sleep(2)  # where the other one died on this host, whoever started us knows more, and ends us
+        time.sleep(2)  # where the other one died on this host, the launcher knows more, and ends this process
         raise ParallelError("lost contact with another process of this training", mend=MEND) from error
 
 

@@ -24,7 +24,7 @@ from mien.training.loader import Batch
 
 
 class Distillation(BaseModel):
-    """Whom to learn from, and how much."""
+    """The teacher, and the weight of its outputs in the loss."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,19 +35,19 @@ class Distillation(BaseModel):
     temperature: float = Field(default=1.0, gt=0)
     """Both sides' logits are divided by it before they are compared."""
     views: int = Field(default=8, ge=1)
-    """Epochs of augmented views that are drawn; later epochs go round these, so that the teacher looks at each once."""
+    """Epochs of augmented views that are drawn; later epochs reuse them, so that the teacher runs on each once."""
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained network that no longer learns.
+    """A trained network with fixed weights.
 
     Attributes:
         network: maps (B, 1, 48, 48) to each head's logits.
         card: its bundle's settings.
         sha256: of its bundle's file.
         how: weight, temperature and views.
-        answers: its calibrated logits (B, classes) a head, float16, by the place of the batch that it has seen.
+        answers: its calibrated logits (B, classes) a head, float16, by the batch's key.
     """
 
     network: Network
@@ -62,7 +62,7 @@ class Teacher:
 
         Raises:
             ModelError: where it cannot be read.
-            RecipeError: where it takes other input or knows other classes than the student.
+            RecipeError: where its input or its classes differ from the student's.
         """
         bundle = load_bundle(how.teacher)
         if bundle.card.preprocessing != preprocessing:
@@ -81,7 +81,7 @@ class Teacher:
             batch: what the student saw.
         """
         warmth = self.how.temperature
-        answers = self.look(batch)
+        answers = self.logits(batch)
         losses = [
             -(F.softmax(answers[head] / warmth, 1) * F.log_softmax(logits / warmth, 1)).sum(1).mean()
             for head, logits in every.items()
@@ -89,15 +89,15 @@ class Teacher:
         ]
         return warmth**2 * torch.stack(losses).sum()
 
-    def look(self, batch: Batch) -> dict[str, Tensor]:
-        """Its calibrated logits of a batch, float (B, classes) a head, from memory where it has seen the batch."""
+    def logits(self, batch: Batch) -> dict[str, Tensor]:
+        """Its calibrated logits of a batch, float (B, classes) a head, from memory where the batch's key is known."""
         device = batch.images.device
-        answers = self.answers.get(batch.place) if batch.place is not None else None
+        answers = self.answers.get(batch.key) if batch.key is not None else None
         if answers is None:
             with torch.no_grad():
-                seen = self.network.to(device).every(batch.images)
+                found = self.network.to(device).every(batch.images)
             calibration = self.card.calibration
-            answers = {str(head): (logits / calibration.of(head)).half().cpu() for head, logits in seen.items()}
-            if batch.place is not None:
-                self.answers[batch.place] = answers
+            answers = {str(head): (logits / calibration.of(head)).half().cpu() for head, logits in found.items()}
+            if batch.key is not None:
+                self.answers[batch.key] = answers
         return {head: logits.to(device).float() for head, logits in answers.items()}

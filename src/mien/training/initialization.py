@@ -56,7 +56,7 @@ def adapt_recipe(recipe: Recipe, labels: tuple[str, ...], start: Bundle | None) 
 
 
 def load_backbone(network: Network, start: Bundle, labels: tuple[str, ...]) -> None:
-    """Fill a network with a model's trunk; with its heads, too, where the model knows the same classes.
+    """Fill a network with a model's trunk; with its heads, too, where the model has the same classes.
 
     Raises:
         RecipeError: where the two do not fit.
@@ -75,5 +75,5 @@ def load_backbone(network: Network, start: Bundle, labels: tuple[str, ...]) -> N
 
 
 def initialize_from(start: Bundle | None) -> dict[str, str] | None:
-    """What a bundle's provenance says of the model that training started from."""
+    """The provenance entry of the model that training started from."""
     return None if start is None else {"name": start.card.name, "sha256": start.sha256}

@@ -1,4 +1,4 @@
-"""Start a training in several processes, here or on several hosts, and say in one line what became of them.
+"""Start a training in several processes, here or on several hosts, and report errors in one line.
 
 The processes are watched by PyTorch's elastic agent (what torchrun runs): where one dies the others on its host are
 stopped, and those on other hosts lose contact and end by themselves (:data:`mien.training.ddp.PATIENCE`).
@@ -79,7 +79,7 @@ def launch(command: Sequence[str], hosts: Hosts) -> int:
 
     Raises:
         ParallelError: where a process was killed, or the hosts did not find each other.
-        SystemExit: after Ctrl-C or another signal, once all processes have ended; where none of them has told of it,
+        SystemExit: after Ctrl-C or another signal, once all processes have ended; where none of them has reported it,
             what the caller's own handler of the signal raises, such as KeyboardInterrupt.
     """
     os.environ.setdefault("LOGLEVEL", "CRITICAL")  # read as the agent's modules are imported
@@ -90,8 +90,8 @@ def launch(command: Sequence[str], hosts: Hosts) -> int:
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with tempfile.TemporaryDirectory() as folder:
-        told = Path(folder) / "told"
-        os.environ[CLAIM] = str(told)
+        reported = Path(folder) / "reported"
+        os.environ[CLAIM] = str(reported)
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // hosts.devices)))
         try:
             elastic_launch(_config(hosts), sys.executable)(*command)
@@ -100,7 +100,7 @@ def launch(command: Sequence[str], hosts: Hosts) -> int:
         except SignalException as error:
             for number, handler in before.items():  # the agent leaves its own in place
                 signal.signal(number, handler)
-            if error.sigval in before and not told.exists():
+            if error.sigval in before and not reported.exists():
                 signal.raise_signal(error.sigval)
             raise SystemExit(128 + error.sigval) from error
         except (RuntimeError, ConnectionError, TimeoutError) as error:
@@ -133,7 +133,7 @@ def _config(hosts: Hosts) -> LaunchConfig:
 
 
 def _first_failure(error: ChildFailedError) -> int:
-    """The exit code of the process that failed first; it has told why, unless a signal ended it."""
+    """The exit code of the process that failed first; it has reported why, unless a signal ended it."""
     rank, failure = error.get_first_failure()
     if failure.exitcode < 0:
         name = signal.Signals(-failure.exitcode).name

@@ -18,17 +18,17 @@ from mien.training.ddp import ALONE, World
 
 
 class Batch(NamedTuple):
-    """What a step learns from: ``images`` float (B, 1, 48, 48), ``labels`` int64 (B,), ``shares`` float (B, classes).
+    """A training batch: ``images`` float (B, 1, 48, 48), ``labels`` int64 (B,), ``shares`` float (B, classes).
 
     ``shares`` is the part of the crowd's votes that each class got; None where the votes play no part. Batches with the
-    same ``place`` hold the same views of the same faces; None where that is not known. ``weight`` is what the batch's
+    same ``key`` hold the same views of the same faces; None where that is not known. ``weight`` is what the batch's
     mean loss counts beside those of the other processes: the mean of the weighted losses is that of all faces.
     """
 
     images: Tensor
     labels: Tensor
     shares: Tensor | None = None
-    place: Hashable | None = None
+    key: Hashable | None = None
     weight: float = 1.0
 
 
@@ -45,10 +45,10 @@ class DeviceFaces:
 
     @classmethod
     def of(cls, faces: Faces, device: torch.device | str = "cpu", votes: bool = False) -> DeviceFaces:
-        """A set on the device, with its votes where these are wanted; on a processor its pixels are not copied.
+        """A set on the device, with its votes where the recipe needs them; on a processor its pixels are not copied.
 
         Raises:
-            DataError: where a face has no label, or votes are wanted and there are none.
+            DataError: where a face has no label, or votes are needed and there are none.
         """
         if (faces.emotion < 0).any():
             count = int((faces.emotion < 0).sum())
@@ -98,9 +98,9 @@ class TrainingBatches:
         for step, start in enumerate(range(0, len(order), self.size)):
             whole = order[start : start + self.size]
             mine = self.world.rows(len(whole))
-            place = drawn * len(self) + step
+            key = drawn * len(self) + step
             yield self._batch(whole, mine, generator)._replace(
-                place=place if self.world == ALONE else (place, self.world.rank, self.world.size),
+                key=key if self.world == ALONE else (key, self.world.rank, self.world.size),
                 weight=self.world.weight(len(whole)),
             )
 

@@ -2,7 +2,7 @@
 
 A run folder holds ``recipe.yaml`` (resolved), ``history.csv``, ``best.mien`` and ``checkpoints/``. Every epoch ends
 with ``checkpoints/NAME.ckpt`` (weights, optimizer, callbacks, history in one file); every phase ends with
-``checkpoints/NAME.safetensors`` (the weights that the next phase starts from). A killed run goes on from these.
+``checkpoints/NAME.safetensors`` (the weights that the next phase starts from). A killed run resumes from these.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def _run_phase(
     average = [RunningAverage(run.recipe.average)] if run.recipe.average else []
     best = KeepBest(phase.early_stopping, history, average[0].weights if average else None)
     module = Classifier(network, phase, _loss(run.recipe, phase, training))
-    if run.rows:  # what an earlier phase reached is kept where this one diverges at once
+    if run.rows:  # an earlier phase's result is saved where this one diverges at once
         best.weights = copy_weights(network)
     trainer = _trainer(run, phase, name, [*average, history, best, *_plateau(phase, history), _EpochReporter(run)])
     batches = BatchSource(Draws(run.recipe, run.seed, run.device, run.world), training, validation, run.rows)
@@ -296,7 +296,7 @@ def _logger(run: Run, name: str) -> Any:
 
 
 class _EpochReporter(L.Callback):
-    """After each epoch: write the history, tell the caller, and log to TensorBoard where asked."""
+    """After each epoch: write the history, call ``on_epoch``, and log to TensorBoard where set."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -314,8 +314,8 @@ class _EpochReporter(L.Callback):
 
 
 def _kept(error: DivergedError, run: Run, network: Network, best: KeepBest, faces: DataSet) -> DivergedError:
-    """The same error, with the place of the last good weights where there are any."""
-    phase_steps = f"{error.what}; nothing was kept, for no epoch had ended"
+    """The same error, with the path of the last good weights where there are any."""
+    phase_steps = f"{error.what}; no weights were saved, since no epoch had ended"
     if run.world.first and best.weights and weights_finite(best.weights):
         network.load_state_dict(best.weights)
         saved = _save(run, network, faces)

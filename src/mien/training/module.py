@@ -149,12 +149,12 @@ class Classifier(L.LightningModule):
         self.training_meter = Meter()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the teacher has said, so that a resumed run need not ask again."""
+        """Save the teacher's outputs, so that a resumed run need not compute them again."""
         if self.loss.teacher:
             checkpoint["teacher"] = self.loss.teacher.answers
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up what the teacher has said."""
+        """Load the teacher's outputs."""
         if self.loss.teacher:
             self.loss.teacher.answers.update(checkpoint["teacher"])
 

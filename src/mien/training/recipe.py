@@ -123,14 +123,14 @@ class Recipe(BaseModel):
     """Start from the published ImageNet weights, as far as the network shares layers with MobileNet."""
     start: str | None = None
     """Start from a trained model instead: a shipped model's name, a bundle, or the folder of a run. Network and
-    preprocessing are then its own; the head is new unless the model knows the same classes."""
+    preprocessing are then its own; the head is new unless the model has the same classes."""
     batch_norm: Literal["frozen", "train"] = "train"
     """``frozen``: statistics stay those of ImageNet, or of the model that it starts from, throughout."""
     data: Roles = Roles()
     preprocessing: Preprocessing = Preprocessing()
     batch_size: int = Field(default=64, ge=1)
     order: Blocks | None = None
-    """In what order an epoch goes through the faces: all of them shuffled, or an order that shards can follow."""
+    """The order of the faces in an epoch: all of them shuffled, or an order that shards can follow."""
     augment: Augment = Augment()
     class_weights: Literal["none", "share", "inverse", "effective"] = "none"
     """``share``: each class weighs its share of the training set, so that rare classes weigh less (the article's
@@ -182,7 +182,7 @@ def load_recipe(recipe: str | Path, changes: Iterable[str] = ()) -> Recipe:
 
 
 def recipe_file(recipe: str | Path) -> Path | None:
-    """The file that ``recipe`` names; None where it is a shipped recipe's name."""
+    """The file of ``recipe``; None where it is a shipped recipe's name."""
     return Path(recipe) if Path(recipe).suffix in (".yaml", ".yml") else None
 
 

@@ -1,4 +1,4 @@
-"""A run's folder: one process at a time trains into it, and it says which run it holds."""
+"""A run's folder: one process at a time trains into it, and it holds the run's settings."""
 
 from __future__ import annotations
 

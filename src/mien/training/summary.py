@@ -57,7 +57,7 @@ def _recipe_of(model: str | Path) -> Recipe:
     if path.suffix in (SUFFIX, ONNX_SUFFIX) or path.is_dir():
         card = load_bundle(path).card
         if "recipe" not in card.provenance:
-            raise RecipeError("this bundle does not say by which recipe it was trained", path)
+            raise RecipeError("this bundle has no recipe in its provenance", path)
         return Recipe.model_validate(card.provenance["recipe"])
     return load_recipe(model)
 

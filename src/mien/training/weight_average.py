@@ -1,4 +1,4 @@
-"""A running mean of the weights, which is judged and kept in place of the last ones."""
+"""A running mean of the weights, which is evaluated and saved instead of the last ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RunningAverage(WeightAveraging):
         return copy_weights(module.network)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave the network alone: the run takes the weights that were kept."""
+        """Do nothing: the run uses the saved weights."""
 
 
 def _warming(decay: float) -> Any:

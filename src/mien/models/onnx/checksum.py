@@ -10,7 +10,7 @@ import hashlib
 
 KEY = "checksum"
 BLANK = "0" * 64
-"""What stands in the sum's place while the sum is taken."""
+"""The placeholder while the checksum is computed."""
 
 _BEFORE = b"\x0a" + bytes([len(KEY)]) + KEY.encode() + b"\x12" + bytes([len(BLANK)])
 """What protobuf writes before the sum: field 1 with the key, then field 2 with its length."""
@@ -20,18 +20,18 @@ def seal(data: bytes) -> bytes:
     """Write the sum into an ONNX file's bytes, whose metadata hold :data:`BLANK` under :data:`KEY`."""
     start = _place(data)
     if start is None:
-        raise ValueError("the metadata have no place for the checksum")
+        raise ValueError("the metadata have no checksum field")
     return data[:start] + _sum(data, start) + data[start + len(BLANK) :]
 
 
 def is_corrupt(data: bytes) -> bool:
-    """Whether a file has changed since it was sealed; False for one without a checksum, which cannot tell."""
+    """Whether a file has changed since its checksum was written; False where it has none."""
     start = _place(data)
     return start is not None and data[start : start + len(BLANK)] != _sum(data, start)
 
 
 def _place(data: bytes) -> int | None:
-    found = data.rfind(_BEFORE)  # metadata stand behind the graph, as protobuf writes fields by number
+    found = data.rfind(_BEFORE)  # metadata follow the graph, as protobuf writes fields by number
     return None if found < 0 or found + len(_BEFORE) + len(BLANK) > len(data) else found + len(_BEFORE)
 
 

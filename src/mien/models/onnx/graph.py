@@ -1,6 +1,6 @@
 """A network's ONNX graph, whose weights stay in the bundle's safetensors.
 
-The graph names each weight and refers to it as external data, so the numbers stand once in a bundle; ONNX Runtime folds
+The graph names each weight and refers to it as external data, so the numbers are once in a bundle; ONNX Runtime folds
 the batch norms into the convolutions when it loads them.
 """
 

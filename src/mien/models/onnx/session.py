@@ -26,8 +26,8 @@ class Session:
     """A bundle ready to run on the CPU; safe to use from several threads, to pickle, to copy and to fork.
 
     Threads share out the faces of a call, not the work on one face: so none waits for another at each layer's end.
-    They are started on the first call that needs them, and kept: to start them for each took a tenth of the rate of
-    ``tiny``.
+    They are started on the first call that needs them, and reused: starting them for each call took a tenth of
+    the rate of ``tiny``.
 
     Args:
         bundle: the model.
@@ -45,13 +45,13 @@ class Session:
         self._check()
 
     def _check(self) -> None:
-        """That the graph takes and gives what the card says: a file may have been changed by other tools."""
+        """Check the graph's inputs and outputs against the card: other tools may have changed the file."""
         card = self.bundle.card
         takes = [(one.name, one.type, one.shape[1:]) for one in self._session().get_inputs()]
         gives = {one.name: one.shape[1:] for one in self._session().get_outputs()}
         fits = all(gives.get(OUTPUTS[head]) == [len(card.labels)] for head in card.heads)
         if takes != [(INPUT, "tensor(float)", [1, card.preprocessing.side, card.preprocessing.side])] or not fits:
-            raise ModelError("its graph takes or gives other arrays than its card says", self.bundle.path)
+            raise ModelError("its graph's inputs or outputs differ from its card", self.bundle.path)
 
     def logits(self, images: NDArray[np.uint8], batch: int = PIECE) -> dict[Head, NDArray[np.float32]]:
         """Each head's logits, float32 (N, classes), of gray faces, uint8 (N, 48, 48), at most ``batch`` at once."""

@@ -29,6 +29,9 @@ _DATA = "This tab shows the faces of a data set. Start the service with --data t
 _PAIR = "This tab compares two models. Start the service with --data and with --model twice to use it."
 
 
+_BUTTON = {"background_fill": "*primary_700", "background_fill_hover": "*primary_800", "text_color": "white"}
+
+
 def build_page(models: Mapping[str, Predictor], data: Faces | None = None) -> gr.Blocks:
     """The page, to be mounted by :func:`mount_page`.
 
@@ -96,6 +99,8 @@ def _theme() -> gr.themes.Base:
     return theme.set(
         body_text_color_subdued="*neutral_500",
         body_text_color_subdued_dark="*neutral_400",
+        **{f"button_primary_{part}{dark}": shade for dark in ("", "_dark") for part, shade in _BUTTON.items()},
+        color_accent="*primary_600",
         checkbox_border_color="*neutral_500",
         checkbox_border_color_dark="*neutral_400",
     )

@@ -112,7 +112,7 @@ class Comparison:
         row = self.store.answer(model, split, number, Head.LABELS)
         said = f"<b>{escape(self.labels[int(row.argmax())])}</b>, {row.max():.1%}"
         shares = dict(zip(self.labels, row.tolist(), strict=True))
-        return f"<div><h3>{escape(model)}: {said}</h3>{bars(shares, label)}</div>"
+        return f"<div><h2>{escape(model)}: {said}</h2>{bars(shares, label)}</div>"
 
 
 def _percent(share: float | None) -> str:
@@ -167,9 +167,10 @@ def compare_tab(store: Store, tab: gr.Tab) -> None:
             )
 
     every, drawn = [slider, *settings], [slider, face, figures, faces, page]
-    tab.select(find, every, drawn, api_visibility="private")
+    progress: dict[str, Any] = {"show_progress_on": face}  # else each output shows a bar of its own
+    tab.select(find, every, drawn, api_visibility="private", **progress)
     for one in settings:
-        one.input(find, every, drawn, api_visibility="private", show_progress="minimal")
+        one.input(find, every, drawn, api_visibility="private", show_progress="minimal", **progress)
     slider.input(turn, every, face, api_visibility="private", trigger_mode="always_last", show_progress="hidden")
     faces.select(
         press, [slider, page, *settings], [slider, face, faces, page], api_visibility="private", show_progress="hidden"

@@ -118,7 +118,7 @@ class Explorer:
         sure = f"{row.max():.1%}.{_verdict(label, said)}"
         return (
             f'<section class="mien-one" aria-label="{name}"><div class="mien-pictures">{pictures}</div>'
-            f"<div><h3>{name}</h3><p>Label: <b>{escape(label)}</b>. Predicted: <b>{escape(said)}</b>, {sure}</p>"
+            f"<div><h2>{name}</h2><p>Label: <b>{escape(label)}</b>. Predicted: <b>{escape(said)}</b>, {sure}</p>"
             f"{bars(shares, label)}{counted}{_marks(split, number)}"
             f'<p class="mien-quiet">Row {int(faces.row[number]):,} of {escape(faces.name)}</p></div></section>'
         )
@@ -242,6 +242,7 @@ def _wire(explorer: Explorer, parts: _Parts, tab: gr.Tab) -> None:
     drawn = [parts.number, parts.face, parts.matrix, parts.summary, parts.faces, parts.page]
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     again: dict[str, Any] = {"fn": find, "inputs": every, "outputs": drawn, "api_visibility": "private"}
+    again["show_progress_on"] = parts.face  # else each output shows a bar of its own
     tab.select(**again)
     for one in parts.settings:
         one.input(**again, show_progress="minimal", trigger_mode="always_last")

@@ -152,6 +152,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> s
         for first, *rest in rows
     )
     return (
-        f'<div class="mien-scroll"><table class="mien-table"><caption>{escape(caption)}</caption>'
+        f'<div class="mien-scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
+        f'<table class="mien-table"><caption>{escape(caption)}</caption>'
         f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
     )

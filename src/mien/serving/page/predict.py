@@ -116,7 +116,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _card(upload: Upload, one: Prediction, max_pixels: int) -> str:
-    title = f"<h3>{escape(upload.name)}</h3>"
+    title = f"<h2>{escape(upload.name)}</h2>"
     if one.error is not None:
         return f'<article class="mien-card">{title}{notice(f"{upload.name}: {one.error}")}</article>'
     whole = read_image(upload.data, max_pixels=max_pixels)
