@@ -35,7 +35,7 @@ def test_json_names_files_figures_and_sums(mien: Mien, tiny_run: Run, tmp_path: 
     assert found["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert tiny_run.bundle is not None
     assert found["bundle"]["sha256"] == tiny_run.bundle.sha256
-    assert found["gate"]["passed"] is True
+    assert found["check"]["passed"] is True
 
 
 def test_it_prints_what_was_measured(mien: Mien, tiny_run: Run, tmp_path: Path) -> None:

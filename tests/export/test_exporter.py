@@ -51,8 +51,8 @@ def notes_of(path: Path) -> dict[str, str]:
 def test_onnx_answers_as_its_bundle_and_says_where_it_is_from(bundle: Bundle, drawn: Faces, tmp_path: Path) -> None:
     path = tmp_path / "x.onnx"
     made = export_model(bundle, path)
-    assert made.gate["passed"]
-    assert made.gate["difference"] <= made.gate["bound"] == 1e-4
+    assert made.check["passed"]
+    assert made.check["difference"] <= made.check["bound"] == 1e-4
     assert (made.size, made.sha256) == (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
     found, expected = Session(load_bundle(path)), Session(bundle)
     for head, rows in expected.probabilities(drawn.images).items():
@@ -60,15 +60,15 @@ def test_onnx_answers_as_its_bundle_and_says_where_it_is_from(bundle: Bundle, dr
     notes = notes_of(path)
     assert notes["bundle_sha256"] == bundle.sha256
     export = json.loads(notes["export"])
-    assert export["gate"] == made.gate == made.to_dict()["gate"]
+    assert export["check"] == made.check == made.to_dict()["check"]
     assert (export["to"], export["opset"]) == ("onnx", onnx.load(path).opset_import[0].version)
 
 
 def test_torchscript_takes_pixels_and_gives_probabilities(bundle: Bundle, drawn: Faces, tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     made = export_model(bundle, path, "torchscript", drawn)
-    assert made.gate["passed"]
-    assert made.gate["faces"] == 15
+    assert made.check["passed"]
+    assert made.check["faces"] == 15
     expected = Session(bundle).probabilities(drawn.images[:5])
     for rows, one in zip(run_script(path, drawn.images[:5], batch=2), expected.values(), strict=True):
         assert np.abs(rows - one).max() < 1e-4
@@ -84,9 +84,9 @@ def test_int8_is_judged_on_public_test(bundle: Bundle, drawn: Faces, tmp_path: P
     made = export_model(bundle, path, "onnx-int8", drawn, drop=0.14)  # two of the fifteen faces
     judged = {"bundle": evaluate(bundle, drawn, "PublicTest"), "export": evaluate(path, drawn, "PublicTest")}
     for name, one in judged.items():
-        assert made.gate[name]["accuracy"] == one.accuracy
-    assert made.gate["lost"]["accuracy"] == judged["bundle"].accuracy - judged["export"].accuracy
-    assert made.gate["lost"]["agreement"] is None
+        assert made.check[name]["accuracy"] == one.accuracy
+    assert made.check["lost"]["accuracy"] == judged["bundle"].accuracy - judged["export"].accuracy
+    assert made.check["lost"]["agreement"] is None
     assert judged["export"].to_dict()["model"] == {
         "name": "short-int8", "sha256": made.sha256, "parameters": bundle.parameters
     }  # fmt: skip
@@ -99,9 +99,9 @@ def test_agreement_with_what_people_see_is_reported(bundle: Bundle, drawn: Faces
     votes = np.zeros((len(drawn), 10), np.uint8)
     votes[:, 1] = 10  # all see happiness
     made = export_model(bundle, tmp_path / "x.onnx", "onnx-int8", replace(drawn, votes=votes), drop=0.14)
-    before, after = made.gate["bundle"]["agreement"], made.gate["export"]["agreement"]
+    before, after = made.check["bundle"]["agreement"], made.check["export"]["agreement"]
     assert 0 <= min(before, after) <= max(before, after) <= 1
-    assert made.gate["lost"]["agreement"] == before - after
+    assert made.check["lost"]["agreement"] == before - after
 
 
 def test_int8_uses_seven_bits_a_scale_for_each_channel_and_leaves_no_float_layer(
@@ -190,6 +190,6 @@ def test_an_export_is_not_exported_again(bundle: Bundle, tmp_path: Path) -> None
 
 def test_on_few_faces_one_may_be_lost(bundle: Bundle, drawn: Faces, tmp_path: Path) -> None:
     """Half a point of fifteen faces is less than one face, so that no answer could change at all."""
-    assert export_model(bundle, tmp_path / "x.onnx", "onnx-int8", drawn, drop=1).gate["bound"] == 1
-    gate = exporting._accuracy_gate(bundle, tmp_path / "x.onnx", drawn, None)
-    assert gate["bound"] == 1 / 15
+    assert export_model(bundle, tmp_path / "x.onnx", "onnx-int8", drawn, drop=1).check["bound"] == 1
+    check = exporting._check_accuracy(bundle, tmp_path / "x.onnx", drawn, None)
+    assert check["bound"] == 1 / 15

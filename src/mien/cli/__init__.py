@@ -99,7 +99,7 @@ def main() -> None:
         error_line("interrupted")
         sys.exit(130)
     except Terminated:
-        if not in_a_group():  # else whoever started the group has ended it, and says why
+        if not in_a_group():  # else the launcher ended it, and reports why
             error_line("terminated")
         sys.exit(143)
     except BrokenPipeError:

@@ -33,8 +33,8 @@ def compare(
     from mien.evaluation.compare import compare as evaluate_split
     from mien.evaluation.external import Peer
 
-    named: list[str | Path | Peer] = [*(sides or []), *map(Peer.parse, peers or [])]
-    found = evaluate_split(named, load(data, label_order=label_order), split)
+    models: list[str | Path | Peer] = [*(sides or []), *map(Peer.parse, peers or [])]
+    found = evaluate_split(models, load(data, label_order=label_order), split)
     if as_json:
         print_json(found.to_dict())
         return
@@ -47,9 +47,9 @@ def compare(
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    clean, seen, against = row["clean"], row["ferplus"], row["against_first"]
+    clean, ferplus, against = row["clean"], row["ferplus"], row["against_first"]
     shares = [_percent(row["accuracy"]), _percent(clean and clean["accuracy"])]
-    rest = [f"{row['macro_f1']:.3f}", _percent(seen and seen["agreement"])]
+    rest = [f"{row['macro_f1']:.3f}", _percent(ferplus and ferplus["agreement"])]
     return [row["name"], *shares, *rest, *_against(against)]
 
 

@@ -26,7 +26,7 @@ console = Console(highlight=False, soft_wrap=True)
 """Where results go (stdout)."""
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-"""Where progress, remarks and errors go."""
+"""The console of progress, notes and errors."""
 
 
 def error_line(error: MienError | str) -> None:
@@ -78,7 +78,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 
 def quiet_libraries() -> None:
-    """What decoders remark on damaged files, and OpenCV on its own engine, would stand between the errors."""
+    """Silence the decoders' messages on damaged files and OpenCV's on its engine."""
     warnings.filterwarnings("ignore", module="PIL")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

@@ -169,7 +169,9 @@ def split(
     ] = 0.15,
     test: Annotated[float, typer.Option("--test", help="The fraction of each class for PrivateTest.")] = 0.15,
     seed: Annotated[int, typer.Option("--seed", help="The random seed of the splits.", min=0)] = 0,
-    again: Annotated[bool, typer.Option("--reassign", help="Split all faces anew, whatever splits they have.")] = False,
+    reassign: Annotated[
+        bool, typer.Option("--reassign", help="Split all faces anew, whatever splits they have.")
+    ] = False,
     skip_bad: SkipBad = False,
     label_order: LabelOrderName = None,
 ) -> None:
@@ -180,7 +182,7 @@ def split(
 
     data, out = _data_and_out(source)
     layout = layout_of(out)
-    faces = split_faces(load(data, skip_bad, divide=False, label_order=label_order), validation, test, seed, again)
+    faces = split_faces(load(data, skip_bad, divide=False, label_order=label_order), validation, test, seed, reassign)
     path = convert_faces(faces, out, layout)
     console.print(faces.notes[-1], markup=False)
     sizes = ", ".join(f"{name} {count:,}" for name, count in faces.splits().items())

@@ -1,4 +1,4 @@
-"""``mien demo``: the whole article on a small scale, on drawn faces where no data set is named."""
+"""``mien demo``: the whole article on a small scale, on drawn faces without ``--data``."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ def run_demo(
     out: str | Path,
     *,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
-    say: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> tuple[Outcome, Face]:
-    """Look at the data, train the small CNN, judge it, and name one face.
+    """Read the data, train the small CNN, evaluate it, and predict one face.
 
     Args:
         faces: the data set; None for drawn faces.
-        out: the folder; a demo that stands there already is gone on with.
+        out: the folder; an unfinished demo in it is continued.
         on_epoch: called with each epoch's row of the history.
-        say: called with a line at each step.
+        report: called with a line at each step.
 
     Returns:
-        The trained and judged model, and what it says of the face that ``face.png`` shows.
+        The trained and evaluated model, and its prediction for the face in ``face.png``.
     """
     out = Path(out)
-    say("1/4 data" if faces is not None else "1/4 data: drawing faces (none was named, so these are drawn, not photos)")
+    report("1/4 data" if faces is not None else "1/4 data: drawing faces (no --data, so these are drawn, not photos)")
     faces = draw_faces() if faces is None else faces
     plots.save(plots.examples(faces, title=f"Examples from {faces.name}"), out / "examples.png")
     export_examples(faces, out, channels=1)
-    say(f"2/4 training the small CNN on {faces.splits()}")
+    report(f"2/4 training the small CNN on {faces.splits()}")
     outcome = run_recipe(load_recipe(RECIPE), faces, out / "run", resume=True, on_epoch=on_epoch, command="mien demo")
-    say("3/4 judged; pictures drawn")
+    report("3/4 evaluated; plots written")
     test = outcome.test.faces
     index = min(106, len(test) - 1)
     face = Predictor(outcome.bundle, detector="none").faces(test.images[index : index + 1])[0]
-    say(f"4/4 one face: number {index} of {outcome.test.split}")
+    report(f"4/4 one face: number {index} of {outcome.test.split}")
     true = test.labels[test.emotion[index]]
     title = f"{faces.name}, {outcome.test.split}, number {index}"
     plots.save(

@@ -143,7 +143,7 @@ def show(
 
 
 def explained(bundle: Bundle, image: NDArray[np.uint8], label: int) -> tuple[NDArray[np.float32], str]:
-    """What in a face, uint8 (48, 48), speaks for a class: float32 (48, 48), 0 to 1, and a note on how it was found."""
+    """Grad-CAM of a class for a face, uint8 (48, 48): float32 (48, 48), 0 to 1, and a note on how it was found."""
     import numpy as np
 
     from mien.evaluation.gradcam import grad_cam

@@ -36,20 +36,20 @@ def export(
         return
     source = f"{made.bundle.card.name} (SHA-256 {made.bundle.sha256[:16]}…)"
     console.print(f"{made.path}: {made.size / 1e6:.2f} MB (SHA-256 {made.sha256[:16]}…), from {source}", markup=False)
-    _print_gate(made.gate)
+    _print_check(made.check)
 
 
-def _print_gate(gate: dict[str, Any]) -> None:
-    if "difference" in gate:
+def _print_check(check: dict[str, Any]) -> None:
+    if "difference" in check:
         console.print(
-            f"largest difference of a probability {gate['difference']:.1e} (at most {gate['bound']:g})"
-            f" on {gate['faces']:,} faces of {gate['data']}",
+            f"largest difference of a probability {check['difference']:.1e} (at most {check['bound']:g})"
+            f" on {check['faces']:,} faces of {check['data']}",
             markup=False,
         )
         return
-    rows = [[name, *_cells(gate, key, style)] for name, key, style in _ROWS if gate["bundle"][key] is not None]
-    print_table(f"{gate['data']}, PublicTest: {gate['faces']:,} faces", ["figure", "bundle", "int8", "change"], rows)
-    console.print(f"at most {round(100 * gate['bound'], 2):g} points of accuracy may be lost", markup=False)
+    rows = [[name, *_cells(check, key, style)] for name, key, style in _ROWS if check["bundle"][key] is not None]
+    print_table(f"{check['data']}, PublicTest: {check['faces']:,} faces", ["figure", "bundle", "int8", "change"], rows)
+    console.print(f"at most {round(100 * check['bound'], 2):g} points of accuracy may be lost", markup=False)
 
 
 _ROWS = [
@@ -62,6 +62,6 @@ _ROWS = [
 ]
 
 
-def _cells(gate: dict[str, Any], key: str, style: str) -> list[str]:
-    before, after = gate["bundle"][key], gate["export"][key]
+def _cells(check: dict[str, Any], key: str, style: str) -> list[str]:
+    before, after = check["bundle"][key], check["export"][key]
     return [format(before, style), format(after, style), format(after - before, f"+{style}")]

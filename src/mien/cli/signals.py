@@ -1,4 +1,4 @@
-"""Ctrl-C and its like for commands that are to end well: the first asks, the second insists."""
+"""Ctrl-C and other signals: the first lets a command finish its files, the second ends it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def terminable() -> Iterator[None]:
     Whoever handles the signal already, or was started to ignore it, goes on with that.
     """
 
-    def hear(_number: int, _frame: FrameType | None) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
         raise Terminated
 
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, hear)
+    signal.signal(signal.SIGTERM, handle)
     try:
         yield
     finally:
@@ -64,11 +64,11 @@ class Stop:
 def stop_on_signals() -> Iterator[Stop]:
     """Within the block the first Ctrl-C, SIGTERM or SIGHUP sets an event; another raises KeyboardInterrupt.
 
-    Signals that the process was started to ignore stay ignored, as ``nohup`` wants it.
+    Signals that the process was started to ignore stay ignored, as under ``nohup``.
     """
     stop = Stop()
 
-    def hear(number: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         if stop.signal:
             raise KeyboardInterrupt
         stop.signal = number
@@ -77,7 +77,7 @@ def stop_on_signals() -> Iterator[Stop]:
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
     before = {one: signal.getsignal(one) for one in numbers if signal.getsignal(one) != signal.SIG_IGN}
     for number in before:
-        signal.signal(number, hear)
+        signal.signal(number, handle)
     try:
         yield stop
     finally:

@@ -115,7 +115,7 @@ def _data(source: Path | None, stream: bool, label_order: LabelOrder | None) -> 
 
 
 def _command(recipe: str, changes: list[str], seed: int, stream: bool) -> str:
-    """The command that trains the same model again, without this machine's paths."""
+    """The command that reproduces the model, without this machine's paths."""
     sets = " ".join(f"--set {shlex.quote(change)}" for change in changes)
     streamed = "--stream" if stream else ""
     return " ".join(f"mien train {recipe} --data D {streamed} --out RUN {sets} --seed {seed}".split())
@@ -142,14 +142,16 @@ def print_outcome(outcome: Outcome) -> None:
     print_table(title, ["split", "faces", "accuracy", "clean", "macro F1", "NLL", "ECE"], rows)
     print_agreement(outcome.test.figures["ferplus"])
     console.print(f"bundle   {outcome.bundle.path}  (SHA-256 {outcome.bundle.sha256[:16]}…)", markup=False)
-    console.print(f"pictures and tables in {outcome.out}", markup=False)
+    console.print(f"plots and tables in {outcome.out}", markup=False)
 
 
-def print_agreement(seen: dict[str, Any] | None) -> None:
-    """How often the model says what most people saw, where that is known."""
-    if seen and seen["agreement"] is not None:
-        who = "what mien predict shows" if seen["head"] == "votes" else "the answer"
-        console.print(f"{seen['agreement']:.2%} agreement of {who} with the FER+ majority ({seen['n']:,} clear faces)")
+def print_agreement(ferplus: dict[str, Any] | None) -> None:
+    """Print the agreement with the FER+ majority, where there are votes."""
+    if ferplus and ferplus["agreement"] is not None:
+        who = "what mien predict shows" if ferplus["head"] == "votes" else "the answer"
+        console.print(
+            f"{ferplus['agreement']:.2%} agreement of {who} with the FER+ majority ({ferplus['n']:,} clear faces)"
+        )
 
 
 def summary(
@@ -207,7 +209,7 @@ def demo(
 
     keep_inputs([out], data)
     faces = load(data, label_order=label_order) if data else None
-    outcome, face = run_demo(faces, out, on_epoch=epoch_line, say=lambda line: stderr.print(line, markup=False))
+    outcome, face = run_demo(faces, out, on_epoch=epoch_line, report=lambda line: stderr.print(line, markup=False))
     if as_json:
         print_json(outcome.result | {"face": face.to_dict()})
         return

@@ -64,7 +64,7 @@ SUFFIXES = {Target.ONNX: (".onnx",), Target.INT8: (".onnx",), Target.TORCHSCRIPT
 
 @dataclass(frozen=True)
 class Export:
-    """A file that passed its gate.
+    """A file that passed its check.
 
     Attributes:
         path: the file.
@@ -72,7 +72,7 @@ class Export:
         bundle: what it was made from.
         size: bytes.
         sha256: of the file, hex.
-        gate: what was measured, and the bounds.
+        check: what was measured, and the bounds.
     """
 
     path: Path
@@ -80,13 +80,13 @@ class Export:
     bundle: Bundle
     size: int
     sha256: str
-    gate: dict[str, Any]
+    check: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """All figures, ready for JSON."""
         source = {"name": self.bundle.card.name, "sha256": self.bundle.sha256, "parameters": self.bundle.parameters}
         file = {"path": str(self.path), "to": str(self.to), "bytes": self.size, "sha256": self.sha256}
-        return file | {"bundle": source, "gate": self.gate}
+        return file | {"bundle": source, "check": self.check}
 
 
 def export_model(
@@ -111,7 +111,7 @@ def export_model(
             :data:`DROP`, or :data:`FACES` faces where that is more.
 
     Raises:
-        ExportError: where the format is not known, ``out`` has another suffix, int8 has no data, or the gate is shut;
+        ExportError: where the format is not known, ``out`` has another suffix, int8 has no data, or the check fails;
             then no file is left.
         MienError: where the model or the data cannot be read, or the model is itself an export.
     """
@@ -125,14 +125,14 @@ def export_model(
     with atomic(path) as temporary:
         write(temporary, {})
         if target == Target.INT8 and faces is not None:
-            gate = _accuracy_gate(bundle, temporary, faces, drop)
+            check = _check_accuracy(bundle, temporary, faces, drop)
         else:
-            gate = _parity_gate(bundle, temporary, target, faces, PARITY if parity is None else parity)
-        if not gate["passed"]:
-            raise ExportError(f"no {target} of {bundle.card.name}: {_failure(gate)}", path, "Nothing was written.")
-        write(temporary, {"export": json.dumps(_notes(target, gate))})
+            check = _check_parity(bundle, temporary, target, faces, PARITY if parity is None else parity)
+        if not check["passed"]:
+            raise ExportError(f"no {target} of {bundle.card.name}: {_failure(check)}", path, "Nothing was written.")
+        write(temporary, {"export": json.dumps(_notes(target, check))})
         written = temporary.read_bytes()
-    return Export(path, target, bundle, len(written), hashlib.sha256(written).hexdigest(), gate)
+    return Export(path, target, bundle, len(written), hashlib.sha256(written).hexdigest(), check)
 
 
 def _target(to: str, path: Path) -> Target:
@@ -175,7 +175,7 @@ def _int8(model: Any, bundle: Bundle, faces: Faces | None) -> Any:
     return made
 
 
-def _parity_gate(bundle: Bundle, path: Path, target: Target, faces: Faces | None, bound: float) -> dict[str, Any]:
+def _check_parity(bundle: Bundle, path: Path, target: Target, faces: Faces | None, bound: float) -> dict[str, Any]:
     """The largest difference of a probability between the file and its bundle."""
     part = draw_faces(PROBE // 4, seed=0) if faces is None else faces.select(Usage.PUBLIC_TEST)
     images = part.images[:PROBE]
@@ -193,7 +193,7 @@ def _parity_gate(bundle: Bundle, path: Path, target: Target, faces: Faces | None
     return about | {"difference": most, "bound": bound, "passed": most <= bound}
 
 
-def _accuracy_gate(bundle: Bundle, path: Path, faces: Faces, drop: float | None) -> dict[str, Any]:
+def _check_accuracy(bundle: Bundle, path: Path, faces: Faces, drop: float | None) -> dict[str, Any]:
     """What the file and its bundle make of PublicTest, and what is lost between them."""
     require("sklearn", "train")
     from mien.evaluation import evaluate
@@ -220,13 +220,13 @@ def _lost(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else before - after
 
 
-def _failure(gate: dict[str, Any]) -> str:
-    if "difference" in gate:
-        return f"a probability is off by {gate['difference']:.2g}, and {gate['bound']:g} is the most that passes"
-    lost, bound = 100 * gate["lost"]["accuracy"], round(100 * gate["bound"], 2)
+def _failure(check: dict[str, Any]) -> str:
+    if "difference" in check:
+        return f"a probability is off by {check['difference']:.2g}, and {check['bound']:g} is the most that passes"
+    lost, bound = 100 * check["lost"]["accuracy"], round(100 * check["bound"], 2)
     return f"it loses {lost:.2f} points of accuracy on PublicTest, and {bound:g} is the most that passes"
 
 
-def _notes(target: Target, gate: dict[str, Any]) -> dict[str, Any]:
-    about = {"to": str(target), "gate": gate, "versions": environment()["versions"]}
+def _notes(target: Target, check: dict[str, Any]) -> dict[str, Any]:
+    about = {"to": str(target), "check": check, "versions": environment()["versions"]}
     return about if target == Target.TORCHSCRIPT else about | {"opset": OPSET}
