@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mien._utils.files import require_regular
-from mien.data.builder import Builder, Progress, StreamingBuilder, is_emotion, is_split
+from mien.data.builder import Builder, Progress, first_usage, is_emotion
 from mien.data.cache import content_key, read_cache, write_cache
 from mien.data.classes import CLASSES_FILE
 from mien.data.faces import Faces
@@ -118,7 +118,7 @@ def stream_faces(
     """
     with _readable(source):
         plan = _recognise(find_source(source))
-        builder = StreamingBuilder(plan.root, take, skip_bad, progress, _order(label_order))
+        builder = Builder(plan.root, skip_bad, progress, _order(label_order), take)
         plan.read(builder)
         builder.finish()
     return tuple(builder.skipped), builder.notes
@@ -268,9 +268,8 @@ def _one_of(files: Sequence[Path], folder: Path, kind: str) -> _Plan | None:
 def _only_folder(folder: Path) -> Path | None:
     """The one folder inside a wrapper, as archives often unpack to."""
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    if len(entries) != 1 or not entries[0].is_dir() or is_emotion(entries[0].name) or is_split(entries[0].name):
-        return None
-    return entries[0]
+    name = entries[0].name if len(entries) == 1 and entries[0].is_dir() else None
+    return None if name is None or is_emotion(name) or first_usage([name]) is not None else entries[0]
 
 
 def _csv(root: Path, files: Sequence[Path]) -> _Plan:
