@@ -20,8 +20,8 @@ from mien._utils.files import atomic
 from mien.data.builder import TRAINING
 from mien.data.classes import CLASSES_FILE
 from mien.data.faces import UNLABELLED, USAGES, Faces
-from mien.data.readers.parquet import OWN
-from mien.emotions import FERPLUS, LABELS
+from mien.data.readers.parquet import OWN, VOTES
+from mien.emotions import LABELS
 from mien.errors import DataError, require
 
 _BATCH = 4096
@@ -167,7 +167,7 @@ def parquet_schema(arrow: Any, votes: bool, labels: tuple[str, ...] = LABELS) ->
     """The columns of mien's parquet files, classes' names included where they are one's own; ``arrow`` is pyarrow."""
     fields = [("image", arrow.binary()), ("emotion", arrow.int8())]
     fields += [("usage", arrow.dictionary(arrow.int32(), arrow.string()))]
-    fields += [(f"ferplus_{name}", arrow.uint8()) for name in FERPLUS] if votes else []
+    fields += [(name, arrow.uint8()) for name in VOTES] if votes else []
     if labels == LABELS:
         return arrow.schema(fields)
     named = {"info": {"features": {"emotion": {"names": list(labels), "_type": "ClassLabel"}}}}
@@ -182,7 +182,7 @@ def _columns(faces: Faces, pool: ThreadPoolExecutor) -> dict[str, Any]:
         "usage": [str(USAGES[usage]) for usage in faces.usage],
     }
     if faces.votes is not None:
-        columns |= {f"ferplus_{name}": faces.votes[:, i] for i, name in enumerate(FERPLUS)}
+        columns |= dict(zip(VOTES, faces.votes.T, strict=True))
     return columns
 
 

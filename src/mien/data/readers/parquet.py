@@ -25,7 +25,8 @@ from mien.errors import DataError, require
 _BATCH = 2048
 OWN = b"mien.own_classes"
 """The metadata by which mien marks a parquet file whose classes are as they stand, whatever they are called."""
-_VOTES = [f"ferplus_{name}" for name in FERPLUS]
+VOTES = [f"ferplus_{name}" for name in FERPLUS]
+"""The columns of the FER+ votes."""
 
 
 class _Shard(NamedTuple):
@@ -75,7 +76,7 @@ def _open(path: Path, root: Path) -> _Shard:
     metadata = schema.metadata or {}
     names = class_names(metadata, label)
     classes = table_classes(names, OWN in metadata, path)
-    votes = _VOTES if set(_VOTES) <= set(schema.names) else []
+    votes = VOTES if set(VOTES) <= set(schema.names) else []
     return _Shard(path, file, _usage_of_shard(path, root), label, usage, votes, names, classes)
 
 
