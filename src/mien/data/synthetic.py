@@ -105,7 +105,9 @@ def draw_faces(n: int = 5000, seed: int = 0) -> Faces:
     for split in np.unique(usage):
         mask = usage == split
         emotion[mask] = rng.permutation(np.resize(np.array(_PROPORTION, dtype=np.int64), int(mask.sum())))
-    images = [draw_face(Emotion(label), np.random.default_rng((seed, row))) for row, label in enumerate(emotion)]
+    images = [
+        draw_face(Emotion(label), np.random.default_rng((seed, row))) for row, label in enumerate(emotion.tolist())
+    ]
     return Faces(np.stack(images), emotion, usage, np.arange(n), name="drawn faces")
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from enum import StrEnum
@@ -184,6 +185,16 @@ def _columns(faces: Faces, pool: ThreadPoolExecutor) -> dict[str, Any]:
     if faces.votes is not None:
         columns |= dict(zip(VOTES, faces.votes.T, strict=True))
     return columns
+
+
+def write_rows(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file whole or not at all.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def export_examples(faces: Faces, out: str | Path, channels: int) -> list[Path]:
