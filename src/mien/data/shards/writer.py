@@ -15,9 +15,8 @@ from mien.data.builder import TRAINING, Progress
 from mien.data.decoding import PGM
 from mien.data.faces import UNLABELLED, USAGES, Faces, Usage, join
 from mien.data.load import source_files, stream_faces
-from mien.data.readers.parquet import VOTES
 from mien.data.shards.reader import INDEX, Index, ShardFile, Shards, ShardSplit, SplitIndex, block_digest
-from mien.data.writers import new_folder, parquet_schema
+from mien.data.writers import face_table, new_folder, parquet_schema
 from mien.emotions import LABELS
 from mien.errors import DataError, require
 
@@ -182,11 +181,8 @@ class _SplitWriter:
             self.file = require("pyarrow.parquet", "train").ParquetWriter(
                 self._path, self.schema, compression="none", use_dictionary=["usage"], write_statistics=False
             )
-        columns: dict[str, Any] = {"image": [PGM + image.tobytes() for image in faces.images], "emotion": faces.emotion}
-        columns["usage"] = [str(self.usage)] * len(faces)
-        if faces.votes is not None:
-            columns |= dict(zip(VOTES, faces.votes.T, strict=True))
-        table = require("pyarrow", "train").table(columns, schema=self.schema)
+        images = [PGM + image.tobytes() for image in faces.images]
+        table = face_table(require("pyarrow", "train"), faces, images, self.schema)
         self.file.write_table(table, row_group_size=self.block)
         self._digests.append(block_digest(faces))
         self._rows += len(faces)
