@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -178,8 +179,7 @@ def pixel_keys(images: NDArray[np.uint8]) -> list[bytes]:
 def join(parts: Sequence[Faces], name: str) -> Faces:
     """Put sets one after another; votes stay only where every part has them."""
     names = [*_ARRAYS, "votes"] if all(part.votes is not None for part in parts) else _ARRAYS
-    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    lines: dict[str, Any] = {
-        name: sum((getattr(part, name) for part in parts), ()) for name in ("skipped", "resized", "notes")
-    }
-    return Faces(**arrays, name=name, labels=parts[0].labels, **lines)
+    arrays: dict[str, Any] = {one: np.concatenate([getattr(part, one) for part in parts]) for one in names}
+    lines = ("skipped", "resized", "notes")
+    arrays |= {line: tuple(chain.from_iterable(getattr(part, line) for part in parts)) for line in lines}
+    return Faces(**arrays, name=name, labels=parts[0].labels)

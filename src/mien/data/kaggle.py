@@ -27,8 +27,8 @@ def fetch_fer2013(out: str | Path) -> Path:
         The folder.
 
     Raises:
-        DataError: where there are no credentials for Kaggle, the rules are not accepted, there is no connection, or ``out``
-            is not empty.
+        DataError: where there are no credentials for Kaggle, the rules are not accepted, there is no connection, or
+            ``out`` is not empty.
         MissingExtraError: where kagglehub is not installed.
     """
     path = Path(out).expanduser()

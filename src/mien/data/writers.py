@@ -96,17 +96,11 @@ def _write_table(faces: Faces, path: Path, header: str, row: str) -> None:
         file.write(header + "\n")
         for image, emotion, usage in zip(faces.images, faces.emotion.tolist(), faces.usage, strict=True):
             label = "" if emotion == UNLABELLED else emotion
-            file.write(
-                row.format(
-                    emotion=label,
-                    usage=USAGES[usage],
-                    pixels=" ".join([_NUMBERS[pixel] for pixel in image.ravel().tolist()]),
-                )
-                + "\n"
-            )
+            text = _NUMBERS[image.ravel()].tobytes().replace(b"\0", b"").decode()[:-1]
+            file.write(row.format(emotion=label, usage=USAGES[usage], pixels=text) + "\n")
 
 
-_NUMBERS = [str(number) for number in range(256)]
+_NUMBERS = np.array([f"{number} ".encode() for number in range(256)])  # padded with zeros to 4 bytes each
 
 
 def _write_folder(faces: Faces, path: Path) -> None:
