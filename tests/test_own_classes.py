@@ -28,7 +28,7 @@ from mien.inference import Predictor
 from mien.models.load import load_bundle
 from mien.serving.api.app import create_app
 from mien.training import load_recipe, train
-from support.custom_classes import draw_own, put_picture
+from support.custom_classes import draw_own, put_image
 from support.running_service import encoded, running
 
 Mien = Callable[..., Ran]
@@ -45,7 +45,7 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, image in enumerate(images):
             form = ("L", "RGB", "RGBA")[number % 3]
             size = (None, (96, 96), (64, 80))[number % 3]
-            put_picture(root / name / f"{number}.png", image, form, size)
+            put_image(root / name / f"{number}.png", image, form, size)
     return root
 
 

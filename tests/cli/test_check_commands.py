@@ -99,7 +99,7 @@ def test_check_cleans(mien: Callable[..., Ran], table: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["--clean", "OUT.csv"], "nothing was named to leave out"),
+        (["--clean", "OUT.csv"], "nothing was selected to leave out"),
         (["--drop", "near"], "no place to write the rest"),
         (["--clean", "OUT.csv", "--drop", "everything"], "there is no kind 'everything'"),
         (["--clean", "OUT.xlsx", "--drop", "near"], "its layout is not known"),

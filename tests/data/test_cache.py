@@ -22,9 +22,9 @@ def table(tmp_path: Path, some_faces: Faces, monkeypatch: pytest.MonkeyPatch) ->
 
 def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
-        raise AssertionError("the source was read again")
+        raise AssertionError("the source was read a second time")
 
-    monkeypatch.setattr(load, "_read", refuse)
+    monkeypatch.setattr(load, "Builder", refuse)
 
 
 def the_file() -> Path:

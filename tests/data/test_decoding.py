@@ -182,8 +182,8 @@ def test_what_is_no_image_says_why(source: Any, reason: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_order_of_colours_that_does_not_exist() -> None:
-    with pytest.raises(ImageError, match="no order of colours 'gbr'"):
+def test_an_unknown_channel_order_is_refused() -> None:
+    with pytest.raises(ImageError, match="no channel order 'gbr'"):
         read_image(COLOUR, channels="gbr")  # type: ignore[arg-type]
 
 
@@ -368,8 +368,8 @@ def test_tensors_have_their_channels_first() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://localhost/a.png", "https://localhost/a.png", "s3://bucket/a.png"])
-def test_an_address_is_not_taken_for_a_file(url: str) -> None:
-    with pytest.raises(ImageError, match=r"nothing is fetched unasked.*--allow-urls"):
+def test_a_url_is_not_taken_for_a_file(url: str) -> None:
+    with pytest.raises(ImageError, match=r"nothing is downloaded unless allowed.*--allow-urls"):
         read_image(url)
 
 

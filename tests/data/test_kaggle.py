@@ -40,7 +40,7 @@ def test_without_credentials_the_command_says_how_to_get_them(
     ran = mien("data", "fetch", tmp_path / "out")
     assert ran.code == 2
     assert ran.err.count("\n") == 1
-    for part in ("error: Kaggle needs to know who you are", "Accept the rules", "token", "kaggle.json", "KAGGLE_KEY"):
+    for part in ("error: Kaggle requires credentials", "Accept the rules", "token", "kaggle.json", "KAGGLE_KEY"):
         assert part in ran.err
 
 

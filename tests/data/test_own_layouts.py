@@ -19,7 +19,7 @@ from mien.data.writers import convert_faces
 from mien.emotions import LABELS
 from mien.errors import BadRowError, DataError
 from mien.inference import Prediction, recording
-from support.custom_classes import draw_own, put_own, put_picture
+from support.custom_classes import draw_own, put_image, put_own
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -57,8 +57,8 @@ def test_spellings_that_differ_in_case_or_accents_are_one_class(tmp_path: Path) 
     pictures = noise(4)
     places = ("train/Überrascht", f"test/{unicodedata.normalize('NFD', 'überrascht')}", "train/笑顔", "test/笑顔")
     for picture, place in zip(pictures, places, strict=True):
-        put_picture(tmp_path / place / "a.png", picture)
-    faces = load_faces(tmp_path, divide=False)
+        put_image(tmp_path / place / "a.png", picture)
+    faces = load_faces(tmp_path, make_splits=False)
     assert faces.labels == ("Überrascht", "笑顔")
     assert faces.emotion.tolist() == [0, 1, 0, 1] or sorted(faces.emotion) == [0, 0, 1, 1]
 
@@ -115,19 +115,19 @@ def test_splits_are_made_where_a_folder_has_none(tmp_path: Path) -> None:
     assert "made PublicTest (15% of each class) and PrivateTest" in faces.notes[0]
     training = faces.select("Training")
     assert faces.select("test").clean(training).all()
-    for place, (name, pictures) in enumerate(own.items()):  # other names in another order
-        for number, picture in enumerate(reversed(pictures)):
-            put_picture(tmp_path / "two" / name / f"{place}-{number:03}.png", picture)
+    for i, (name, images) in enumerate(own.items()):  # other names in another order
+        for number, image in enumerate(reversed(images)):
+            put_image(tmp_path / "two" / name / f"{i}-{number:03}.png", image)
     other = load_faces(tmp_path / "two")
     split_of = [dict(zip(map(bytes, one.images), one.usage, strict=True)) for one in (faces, other)]
     assert split_of[0] == split_of[1]
 
 
-def test_emotions_without_splits_are_divided_too_and_named_splits_are_kept(tmp_path: Path) -> None:
+def test_emotions_without_splits_are_split_too_and_given_splits_stay(tmp_path: Path) -> None:
     put_own(tmp_path / "flat", {"happy": list(noise(20)), "sad": list(noise(20, 1))})
     assert load_faces(tmp_path / "flat").splits() == {"Training": 28, "PublicTest": 6, "PrivateTest": 6}
     assert load_faces(tmp_path / "flat").labels == LABELS
-    assert load_faces(tmp_path / "flat", divide=False).splits() == {"Training": 40}
+    assert load_faces(tmp_path / "flat", make_splits=False).splits() == {"Training": 40}
     put_own(tmp_path / "named" / "train", {"happy": list(noise(20)), "sad": list(noise(20, 1))})
     assert load_faces(tmp_path / "named").splits() == {"Training": 40}
 
@@ -153,7 +153,7 @@ def test_near_duplicates_stay_on_one_side() -> None:
     assert "near duplicates kept on one side" in found.notes[0]
 
 
-def test_frames_of_a_film_are_divided_all_the_same_but_it_is_said() -> None:
+def test_frames_of_a_film_are_split_all_the_same_with_a_note() -> None:
     base = np.asarray(draw_own(("a",), 1)["a"][0], np.int16)
     images = np.stack([np.clip(base + number, 0, 255) for number in range(-20, 20)]).astype(np.uint8)
     faces = Faces(images, np.arange(40) % 2, np.zeros(40, np.uint8), np.arange(40), labels=("a", "b"))
@@ -167,7 +167,7 @@ def test_frames_of_a_film_are_divided_all_the_same_but_it_is_said() -> None:
 def test_every_class_is_in_every_split(n: int, classes: int, seed: int) -> None:
     faces = own_faces(n, classes, seed)
     if min(faces.label_counts().values()) < 3:
-        with pytest.raises(DataError, match="different pictures, and splits are to be made"):
+        with pytest.raises(DataError, match="different images, and splits are to be made"):
             with_splits(faces)
         return
     found = with_splits(faces, seed=seed)
@@ -185,7 +185,7 @@ def test_asking_for_splits(tmp_path: Path) -> None:
     assert (other.usage != found.usage).any()
     with pytest.raises(DataError, match="all splits already"):
         split_faces(found)
-    assert split_faces(found, again=True).usage.tolist() == with_splits(faces).usage.tolist()
+    assert split_faces(found, reassign=True).usage.tolist() == with_splits(faces).usage.tolist()
     with pytest.raises(DataError, match="leave nothing"):
         split_faces(faces, 0.5, 0.5)
 

@@ -284,7 +284,7 @@ def test_predictions_read_well() -> None:
         ("no/such/file.png", r"no/such/file\.png: No such file or directory"),
         (b"no image", "not a readable image"),
         (7, "a int is no image"),
-        ("http://localhost/photo.jpg", "nothing is fetched unasked"),
+        ("http://localhost/photo.jpg", "nothing is downloaded unless allowed"),
     ],
 )
 def test_one_image_that_cannot_be_read_is_an_error(finder: Predictor, source: Any, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Drawn faces under other names than the seven emotions, as folders of pictures."""
+"""Drawn faces under other names than the seven emotions, as folders of images."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from PIL import Image
 from mien.data.synthetic import draw_faces
 from mien.emotions import Emotion
 
-LOOKS = (Emotion.NEUTRAL, Emotion.HAPPY, Emotion.SURPRISE, Emotion.ANGRY, Emotion.SAD)
-"""What stands for a class of one's own; further ones are the same, turned upside down."""
+EXPRESSIONS = (Emotion.NEUTRAL, Emotion.HAPPY, Emotion.SURPRISE, Emotion.ANGRY, Emotion.SAD)
+"""The expressions drawn for classes of one's own; further classes are the same, turned upside down."""
 
 
 def draw_own(names: Sequence[str], each: int, seed: int = 3) -> dict[str, list[NDArray[np.uint8]]]:
     """So many drawn faces, uint8 (48, 48), of every class."""
     drawn = draw_faces(12 * each, seed=seed)
     own = {}
-    for place, name in enumerate(names):
-        images = drawn.images[drawn.emotion == LOOKS[place % len(LOOKS)]][:each]
+    for i, name in enumerate(names):
+        images = drawn.images[drawn.emotion == EXPRESSIONS[i % len(EXPRESSIONS)]][:each]
         assert len(images) == each
-        own[name] = [np.ascontiguousarray(image[::-1] if place >= len(LOOKS) else image) for image in images]
+        own[name] = [np.ascontiguousarray(image[::-1] if i >= len(EXPRESSIONS) else image) for image in images]
     return own
 
 
-def put_picture(path: Path, image: NDArray[np.uint8], form: str = "L", size: tuple[int, int] | None = None) -> None:
-    """Write a face, uint8 (48, 48), as a picture of another mode or size."""
+def put_image(path: Path, image: NDArray[np.uint8], form: str = "L", size: tuple[int, int] | None = None) -> None:
+    """Write a face, uint8 (48, 48), as an image of another mode or size."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(image).convert(form)
-    (picture if size is None else picture.resize(size)).save(path)
+    converted = Image.fromarray(image).convert(form)
+    (converted if size is None else converted.resize(size)).save(path)
 
 
 def put_own(root: Path, own: Mapping[str, Sequence[NDArray[np.uint8]]]) -> None:
     """Write ``root/<class>/<number>.png``."""
     for name, images in own.items():
         for number, image in enumerate(images):
-            put_picture(root / name / f"{number:03}.png", image)
+            put_image(root / name / f"{number:03}.png", image)

@@ -57,13 +57,15 @@ def loading_bar() -> Iterator[Progress]:
 
 
 def load(
-    source: Path | None, skip_bad: bool = False, divide: bool = True, label_order: LabelOrder | None = None
+    source: Path | None, skip_bad: bool = False, make_splits: bool = True, label_order: LabelOrder | None = None
 ) -> Faces:
     """Load a data set with a progress bar; report on stderr which rows were left out and which splits were made."""
     from mien.data import load_faces
 
     with loading_bar() as progress:
-        faces = load_faces(source, skip_bad=skip_bad, divide=divide, label_order=label_order, progress=progress)
+        faces = load_faces(
+            source, skip_bad=skip_bad, make_splits=make_splits, label_order=label_order, progress=progress
+        )
     _say_skipped(faces.skipped)
     for note in faces.notes:
         stderr.print(f"{faces.name}: {note}", style="yellow", markup=False)
@@ -182,7 +184,9 @@ def split(
 
     data, out = _data_and_out(source)
     layout = layout_of(out)
-    faces = split_faces(load(data, skip_bad, divide=False, label_order=label_order), validation, test, seed, reassign)
+    faces = split_faces(
+        load(data, skip_bad, make_splits=False, label_order=label_order), validation, test, seed, reassign
+    )
     path = convert_faces(faces, out, layout)
     console.print(faces.notes[-1], markup=False)
     sizes = ", ".join(f"{name} {count:,}" for name, count in faces.splits().items())

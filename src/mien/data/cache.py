@@ -1,4 +1,4 @@
-"""The cache: what a slow reader made of a source, kept as one safetensors file named after the source's content."""
+"""The cache: what a slow reader made of a source, as one safetensors file named after the source's content."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ VERSION = 4
 """Raise it when a reader would make other faces of the same bytes."""
 
 _SMALL = 1 << 20
-_REQUIRED = ("images", "emotion", "usage", "row")
+_ARRAYS = ("images", "emotion", "usage", "row", "votes")
 _LINES = ("labels", "skipped", "resized", "notes")
 
 
@@ -33,7 +32,7 @@ def cache_folder() -> Path:
 
 
 def content_key(files: Sequence[Path], root: Path, *traits: object) -> str:
-    """SHA-256 (hex) of the files' bytes and their names below ``root``, and of whatever else the result hangs on."""
+    """SHA-256 (hex) of the files' bytes and their names below ``root``, and of whatever else the result depends on."""
     digest = hashlib.sha256(repr((VERSION, *traits)).encode())
     for path in files:
         name = os.fsencode(path.name if path == root else str(path).removeprefix(str(root)))
@@ -51,27 +50,23 @@ def _file_digest(path: Path) -> bytes:
 
 
 def read_cache(key: str, name: str) -> Faces | None:
-    """The faces kept under ``key``, or None where there are none or the file is damaged."""
+    """The faces under ``key``, or None where there are none or the file is damaged."""
     try:
         with safe_open(cache_folder() / f"{key}.safetensors", framework="numpy") as file:
             note = json.loads((file.metadata() or {})["mien"])
-            arrays = {tensor: file.get_tensor(tensor) for tensor in file.keys()}  # noqa: SIM118
-        if note["checksum"] != _checksum(arrays, *(note[line] for line in _LINES)):
-            return None
-        labels, skipped, resized, notes = (tuple(note[line]) for line in _LINES)
-        return replace(_to_faces(arrays, name), labels=labels, skipped=skipped, resized=resized, notes=notes)
+            arrays: dict[str, Any] = {tensor: file.get_tensor(tensor) for tensor in file.keys()}  # noqa: SIM118
+        lines: dict[str, Any] = {line: tuple(note[line]) for line in _LINES}
+        return Faces(**arrays, name=name, **lines) if note["checksum"] == _checksum(arrays, lines) else None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def write_cache(key: str, faces: Faces) -> None:
-    """Keep the faces under ``key``; a folder that cannot be written only means that the next load is slow again."""
-    arrays: dict[str, NDArray[Any]] = {tensor: getattr(faces, tensor) for tensor in _REQUIRED}
-    if faces.votes is not None:
-        arrays["votes"] = faces.votes
-    arrays = {tensor: np.ascontiguousarray(array) for tensor, array in arrays.items()}
+    """Save the faces under ``key``; a folder that cannot be written only means that the next load is slow, too."""
+    found = {name: getattr(faces, name) for name in _ARRAYS}
+    arrays = {name: np.ascontiguousarray(array) for name, array in found.items() if array is not None}
     lines = {line: getattr(faces, line) for line in _LINES}
-    note = lines | {"checksum": _checksum(arrays, *lines.values())}
+    note = lines | {"checksum": _checksum(arrays, lines)}
     try:
         with atomic(cache_folder() / f"{key}.safetensors") as path:
             save_file(arrays, path, {"mien": json.dumps(note)})
@@ -79,19 +74,8 @@ def write_cache(key: str, faces: Faces) -> None:
         return
 
 
-def _to_faces(arrays: dict[str, NDArray[Any]], name: str) -> Faces:
-    return Faces(
-        images=arrays["images"].astype(np.uint8, copy=False),
-        emotion=arrays["emotion"].astype(np.int64, copy=False),
-        usage=arrays["usage"].astype(np.uint8, copy=False),
-        row=arrays["row"].astype(np.int64, copy=False),
-        votes=arrays["votes"].astype(np.uint8, copy=False) if "votes" in arrays else None,
-        name=name,
-    )
-
-
-def _checksum(arrays: dict[str, NDArray[Any]], *lines: Sequence[str]) -> str:
-    digest = hashlib.sha256(json.dumps(lines).encode())
+def _checksum(arrays: dict[str, NDArray[Any]], lines: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(list(lines.values())).encode())
     for tensor in sorted(arrays):
         digest.update(f"{tensor} {arrays[tensor].dtype} {arrays[tensor].shape}".encode())
         digest.update(arrays[tensor].data)

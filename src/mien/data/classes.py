@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mien.data.builder import is_emotion, is_split
+from mien.data.builder import first_usage, is_emotion
 from mien.emotions import LABELS
 from mien.errors import DataError
 
@@ -51,22 +51,24 @@ class Classes:
         if len(self.names) < 2:
             raise DataError(f"it names {len(self.names)} class, and a model needs two", self.where, "Add another.")
 
+    def __contains__(self, word: str) -> bool:
+        return class_key(word) in map(class_key, self.names)
+
     def index(self, word: str) -> int:
-        """The place of a class, from 0.
+        """The index of a class, from 0.
 
         Raises:
-            ValueError: where the word names none of them.
+            ValueError: where the word is none of them.
         """
-        keys = [class_key(name) for name in self.names]
-        if class_key(word) not in keys:
+        if word not in self:
             raise ValueError(f"{word!r} is none of the classes ({', '.join(self.names)})")
-        return keys.index(class_key(word))
+        return [class_key(name) for name in self.names].index(class_key(word))
 
 
 def _check_name(name: str, where: Path) -> None:
     if class_key(name) in RESERVED:
         raise DataError(f"a class cannot be called {name!r}, which mien's tables call something else", where, _MEND)
-    if is_split(name):
+    if first_usage([name]) is not None:
         raise DataError(f"a class cannot be called {name!r}, which names a split", where, _MEND)
     if not name.strip() or not name.isprintable() or len(name) > LONGEST or name.startswith("."):
         what = f"a class's name has at most {LONGEST} printable characters, the first no dot, not {name[:80]!r}"
@@ -92,7 +94,7 @@ def folder_classes(root: Path, words: Iterable[str]) -> Classes | None:
     spelled: dict[str, str] = {}
     for word in sorted(unicodedata.normalize("NFC", word).strip() for word in words):
         spelled.setdefault(class_key(word), word)
-    if any(map(is_emotion, spelled)) or all(map(is_split, spelled)) or len(spelled) < 2:
+    if any(map(is_emotion, spelled)) or all(first_usage([key]) is not None for key in spelled) or len(spelled) < 2:
         return None
     return Classes(tuple(spelled[key] for key in sorted(spelled)), root)
 

@@ -43,26 +43,16 @@ class SupportsTensor(Protocol):
         ...
 
 
-Source = (
-    str
-    | Path
-    | bytes
-    | bytearray
-    | memoryview
-    | BinaryIO
-    | NDArray[Any]
-    | SupportsTensor
-    | Image.Image
-    | Callable[[], bytes]
-)
+_Encoded = bytes | bytearray | memoryview
+Source = str | Path | _Encoded | BinaryIO | NDArray[Any] | SupportsTensor | Image.Image | Callable[[], bytes]
 """What an image may come as; a function is called for an encoded file's bytes when its turn comes."""
 Channels = Literal["rgb", "bgr"]
 """The order of an array's colours."""
 
 MAX_PIXELS = 100_000_000
-"""The largest image that is decoded, in pixels, where no other limit is given."""
+"""The largest image that is decoded by default, in pixels."""
 MAX_SIDE = 2560
-"""The longest side of a image in memory, in pixels; larger ones are reduced."""
+"""The longest side of an image in memory, in pixels; larger ones are reduced."""
 IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
     ".heic", ".heif", ".jp2", ".tga",
@@ -76,6 +66,7 @@ PGM = f"P5\n{SIDE} {SIDE}\n255\n".encode()
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA")
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _PILLOWS_LIMIT = 178_956_970
+# Not ImageOps.exif_transpose, which turns an image before it is reduced, and raises where EXIF is damaged.
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -120,7 +111,7 @@ class LoadedImage:
 def read_image(
     source: Source, channels: Channels = "rgb", max_pixels: int = MAX_PIXELS, max_zoom: float = math.inf
 ) -> LoadedImage:
-    """Read a image from a path, an encoded file's bytes, an array or a Pillow image.
+    """Read an image from a path, an encoded file's bytes, an array or a Pillow image.
 
     EXIF's rotation is undone, transparency laid over white, 16 bits brought to 8; of an animation the first frame is
     taken. An image whose longer side is above :data:`MAX_SIDE` is reduced to that.
@@ -130,7 +121,7 @@ def read_image(
             (H, W, 4) of uint8, uint16, bool, integers from 0 to 255, or floats from 0 to 1 or from 0 to 255; a tensor
             (C, H, W) or (H, W) of the same; an open file; a Pillow image; or a function that gives bytes.
         channels: the order of an array's colours; files and Pillow images know their own.
-        max_pixels: a image with more is refused before it is decoded.
+        max_pixels: an image with more is refused before it is decoded.
         max_zoom: no pixel stands for more than so many of the original's in a row, at least 1.
 
     Raises:
@@ -142,11 +133,7 @@ def read_image(
         return _guarded(source, max_pixels, max_zoom)
     if isinstance(source, SupportsTensor):
         return _from_array(_channels_last(source.detach().cpu().numpy()), channels, max_pixels, max_zoom)
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _from_bytes(bytes(source), max_pixels, max_zoom)
-    if callable(source):
-        return _from_bytes(source(), max_pixels, max_zoom)
-    if hasattr(source, "read"):
+    if isinstance(source, bytes | bytearray | memoryview) or callable(source) or hasattr(source, "read"):
         return _from_bytes(_contents(source), max_pixels, max_zoom)
     if not isinstance(source, str | Path):
         raise ImageError(
@@ -154,7 +141,7 @@ def read_image(
         )
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(source)):
         mend = "Fetch it and give its bytes, or use mien predict --allow-urls."
-        raise ImageError("an address is not a file, and nothing is fetched unasked", source, mend)
+        raise ImageError("a URL is not a file, and nothing is downloaded unless allowed", source, mend)
     try:
         require_regular(Path(source))
         return _from_bytes(Path(source).read_bytes(), max_pixels, max_zoom)
@@ -211,11 +198,11 @@ def _decode_fast(data: bytes) -> NDArray[np.uint8] | None:
         return None
 
 
-def _contents(file: Any) -> bytes:
-    data = file.read()
-    if not isinstance(data, bytes):
+def _contents(source: Any) -> bytes:
+    data = source() if callable(source) else source.read() if hasattr(source, "read") else source
+    if not isinstance(data, _Encoded):
         raise ImageError("the file is open as text", mend="Open it in binary mode.")
-    return data
+    return bytes(data)
 
 
 def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
@@ -226,17 +213,10 @@ def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
 def _from_bytes(data: bytes, max_pixels: int, max_zoom: float = math.inf) -> LoadedImage:
     if not data:
         raise ImageError("the file is empty")
-    # Pillow warns of large images as it opens them; here they are refused, or were asked for.
-    try:
-        with _opening, warnings.catch_warnings(), _pillow_limit(max_pixels):
-            warnings.simplefilter("ignore")
-            image = _open(data)
-    except UnidentifiedImageError as error:
-        raise ImageError("it is not a readable image (unknown format)") from error
-    except Image.DecompressionBombError as error:
-        raise _too_large(f"more than {_PILLOWS_LIMIT:,}", max_pixels) from error
-    except (OSError, *_DAMAGE) as error:
-        raise _unreadable(error) from error
+    # Pillow warns of large images as it opens them; here they are refused, or explicitly allowed.
+    with _damage_refused(max_pixels), _opening, warnings.catch_warnings(), _pillow_limit(max_pixels):
+        warnings.simplefilter("ignore")
+        image = _open(data)
     with image:
         try:
             return _guarded(image, max_pixels, max_zoom)
@@ -244,6 +224,20 @@ def _from_bytes(data: bytes, max_pixels: int, max_zoom: float = math.inf) -> Loa
             if image.format not in ("JPEG", "MPO") or not _lacks_only_its_end(data):
                 raise
     return _from_bytes(data + _END, max_pixels, max_zoom)
+
+
+@contextmanager
+def _damage_refused(max_pixels: int) -> Iterator[None]:
+    """Make an ImageError of whatever Pillow's decoders raise."""
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        raise ImageError("it is not a readable image (unknown format)") from error
+    except Image.DecompressionBombError as error:
+        raise _too_large(f"more than {_PILLOWS_LIMIT:,}", max_pixels) from error
+    except (OSError, *_DAMAGE) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"it is not a readable image ({reason[:200]})") from error
 
 
 def _open(data: bytes) -> Image.Image:
@@ -292,28 +286,19 @@ def _formats() -> tuple[str, ...]:
 
 
 def _guarded(image: Image.Image, max_pixels: int, max_zoom: float) -> LoadedImage:
-    """Decode an opened image, whatever its decoder stumbles over."""
+    """Decode an opened image of a size that is allowed."""
     width, height = image.size
     if width * height > max_pixels:
         raise _too_large(f"{width}x{height}, {width * height:,}", max_pixels)
     if not width or not height:
         raise ImageError("it has no pixels")
-    try:
+    with _damage_refused(max_pixels):
         return _decoded(image, max_zoom)
-    except Image.DecompressionBombError as error:
-        raise _too_large(f"more than {_PILLOWS_LIMIT:,}", max_pixels) from error
-    except (OSError, *_DAMAGE) as error:
-        raise _unreadable(error) from error
 
 
 def _too_large(size: str, max_pixels: int) -> ImageError:
     what = f"it has too many pixels ({size}; the limit is {max_pixels:,})"
     return ImageError(what, mend="Reduce it, or raise the limit.")
-
-
-def _unreadable(error: Exception) -> ImageError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return ImageError(f"it is not a readable image ({reason[:200]})")
 
 
 def _decoded(image: Image.Image, max_zoom: float) -> LoadedImage:
@@ -325,23 +310,17 @@ def _decoded(image: Image.Image, max_zoom: float) -> LoadedImage:
     image.load()
     if image.size != stored:  # some of Pillow's decoders turn the image themselves
         width, height = height, width
-    turn = _TURNS.get(_orientation(image))
     colour = _to_rgb(image)
     if max(colour.size) > side:
         colour.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    if turn is not None:
-        colour = colour.transpose(turn)
-        if turn in (_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8]):
-            width, height = height, width
-    return LoadedImage(np.asarray(colour), width, height)
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation; 1, upright, where there is none or it is damaged."""
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except (OSError, *_DAMAGE):
-        return 1
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
+    except (OSError, *_DAMAGE):  # damaged: the image is taken as it is
+        orientation = 1
+    if orientation in _TURNS:
+        colour = colour.transpose(_TURNS[orientation])
+        width, height = (height, width) if orientation > 4 else (width, height)
+    return LoadedImage(np.asarray(colour), width, height)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -372,7 +351,7 @@ def _from_array(array: NDArray[Any], channels: Channels, max_pixels: int, max_zo
     if not fits or 0 in array.shape:
         raise ImageError(f"an array of shape {array.shape} is no image", mend="Give (H, W), (H, W, 3) or (H, W, 4).")
     if channels not in ("rgb", "bgr"):
-        raise ImageError(f"no order of colours {channels!r}", mend="Say 'rgb' or 'bgr'.")
+        raise ImageError(f"there is no channel order {channels!r}", mend="Use 'rgb' or 'bgr'.")
     if array.shape[0] * array.shape[1] > max_pixels:
         raise _too_large(f"{array.shape[1]}x{array.shape[0]}", max_pixels)
     pixels = _array_to_bytes(array)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ UNLABELLED = -1
 
 
 class Usage(StrEnum):
-    """The part that a face plays. ``TEST`` is a test face of which nobody said whether it is public or private."""
+    """The split of a face. ``TEST`` is a test face that is not known to be public or private."""
 
     TRAINING = "Training"
     PUBLIC_TEST = "PublicTest"
@@ -31,6 +33,7 @@ class Usage(StrEnum):
 
 
 USAGES: tuple[Usage, ...] = tuple(Usage)
+_ARRAYS = ("images", "emotion", "usage", "row")
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,10 @@ class Faces:
         usage: uint8 (N,), index into :data:`USAGES`.
         row: int64 (N,), the face's row number in its source, from 0.
         votes: uint8 (N, 10), FER+ votes in the order of :data:`mien.emotions.FERPLUS`, or None.
-        name: what to call the set in tables and figures.
+        name: the name of the set in tables and figures.
         labels: the classes' names, index by index.
         skipped: one line for each row that could not be read and was left out.
-        resized: one line for each image that was made 48x48: its place, and at the end the size it had, ``: 96x96``.
+        resized: one line for each image that was resized: its path, and at the end the size it had, ``: 96x96``.
         notes: what was decided in reading, a line each, such as how splits were made.
     """
 
@@ -80,15 +83,8 @@ class Faces:
 
     def take(self, index: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Faces:
         """The faces at these rows (a mask, numbers or a slice), in that order."""
-        votes = None if self.votes is None else self.votes[index]
-        return replace(
-            self,
-            images=self.images[index],
-            emotion=self.emotion[index],
-            usage=self.usage[index],
-            row=self.row[index],
-            votes=votes,
-        )
+        arrays: dict[str, Any] = {name: getattr(self, name)[index] for name in _ARRAYS}
+        return replace(self, **arrays, votes=None if self.votes is None else self.votes[index])
 
     def select(self, split: str) -> Faces:
         """The faces of one split.
@@ -118,7 +114,7 @@ class Faces:
         """How many faces each class has, in the order of the classes; unlabelled faces are not counted.
 
         Raises:
-            DataError: as :meth:`select`, where one ``split`` is asked for.
+            DataError: as :meth:`select`, for one ``split``.
         """
         if split is not None:
             return self.select(split).label_counts()
@@ -144,7 +140,7 @@ class Faces:
         return shares
 
     def majority(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """What most people saw: the emotion with the most FER+ votes, int64 (N,); whether it got over half, bool (N,).
+        """The majority's label: the emotion with the most FER+ votes, int64 (N,); whether it got over half, bool (N,).
 
         Raises:
             DataError: as :meth:`vote_shares`.
@@ -165,8 +161,8 @@ class Faces:
 
     def clean(self, training: Faces) -> NDArray[np.bool_]:
         """bool (N,): True where the face's pixels do not occur in ``training``."""
-        seen = set(pixel_keys(training.images))
-        return np.fromiter((key not in seen for key in pixel_keys(self.images)), dtype=bool, count=len(self))
+        known = set(pixel_keys(training.images))
+        return np.array([key not in known for key in pixel_keys(self.images)], dtype=bool)
 
 
 def _as_slice(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | slice:
@@ -182,17 +178,8 @@ def pixel_keys(images: NDArray[np.uint8]) -> list[bytes]:
 
 def join(parts: Sequence[Faces], name: str) -> Faces:
     """Put sets one after another; votes stay only where every part has them."""
-    votes = [part.votes for part in parts]
-    whole = None if any(v is None for v in votes) else np.concatenate([v for v in votes if v is not None])
-    return Faces(
-        images=np.concatenate([part.images for part in parts]),
-        emotion=np.concatenate([part.emotion for part in parts]),
-        usage=np.concatenate([part.usage for part in parts]),
-        row=np.concatenate([part.row for part in parts]),
-        votes=whole,
-        name=name,
-        labels=parts[0].labels,
-        skipped=tuple(line for part in parts for line in part.skipped),
-        resized=tuple(line for part in parts for line in part.resized),
-        notes=tuple(line for part in parts for line in part.notes),
-    )
+    names = [*_ARRAYS, "votes"] if all(part.votes is not None for part in parts) else _ARRAYS
+    arrays: dict[str, Any] = {one: np.concatenate([getattr(part, one) for part in parts]) for one in names}
+    lines = ("skipped", "resized", "notes")
+    arrays |= {line: tuple(chain.from_iterable(getattr(part, line) for part in parts)) for line in lines}
+    return Faces(**arrays, name=name, labels=parts[0].labels)

@@ -1,7 +1,7 @@
 """FER+: ten votes a face for FER2013 (Barsoum et al. 2016, arXiv:1608.01041), joined to a data set, and its targets.
 
-Microsoft's file, ``fer2013new.csv``, has one row a row of Kaggle's ``fer2013.csv``, in the same order, and nothing but
-this order says which votes belong to which face: the numbers in its column ``Image name`` are not row numbers, and the
+Microsoft's file, ``fer2013new.csv``, has one row a row of Kaggle's ``fer2013.csv``, in the same order, and only this
+order shows which votes belong to which face: the numbers in its column ``Image name`` are not row numbers, and the
 name is empty where Microsoft found no face.
 """
 
@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mien._utils.files import atomic
 from mien.data.builder import TRAINING, usage_from_word
 from mien.data.faces import UNLABELLED, USAGES, Faces, Usage
+from mien.data.writers import write_rows
 from mien.emotions import FERPLUS, FERPLUS_OF_EMOTION, LABELS
 from mien.errors import DataError
 
@@ -90,8 +90,8 @@ def join_votes(faces: Faces, found: Votes) -> Faces:
     """Give every face the votes of its row in Kaggle's file, after checking that the rows are the same.
 
     A set may lack rows (bad ones left out, a part of the faces), as long as each face knows its row. Checked are: no
-    row number twice or beyond the end; the split of every face (a test face of which nobody said whether it is public
-    or private passes for both); and the labels, as a list in another order may well have the same splits: in every
+    row number twice or beyond the end; the split of every face (a test face of neither the public nor the private part
+    passes for both); and the labels, as a list in another order may well have the same splits: in every
     1,000 faces one after another, at least 40 % of those with a clear majority of votes must have the label that got
     it. FER2013 as published has 68 % or more (chance: 14 to 25 %).
 
@@ -132,9 +132,9 @@ def _check_labels(faces: Faces) -> None:
     majority, clear = faces.majority()
     for start in range(0, len(faces), _BLOCK):
         part = slice(start, start + _BLOCK)
-        told = clear[part] & (faces.emotion[part] != UNLABELLED)
-        agreed = float((majority[part] == faces.emotion[part])[told].mean()) if told.any() else 1.0
-        if told.sum() >= _FEW and agreed < _AGREEMENT:
+        known = clear[part] & (faces.emotion[part] != UNLABELLED)
+        agreed = float((majority[part] == faces.emotion[part])[known].mean()) if known.any() else 1.0
+        if known.sum() >= _FEW and agreed < _AGREEMENT:
             rows = faces.row[part]
             what = (
                 f"of its rows {rows[0]:,} to {rows[-1]:,} only {agreed:.0%} have the label that most people voted for"
@@ -179,32 +179,28 @@ def distribution_targets(votes: NDArray[np.integer]) -> NDArray[np.float64]:
     Returns:
         float64 (N, 8), in the order of :data:`SEEN`; rows sum to 1, and to 0 for a face that is left out.
     """
-    targets = np.zeros((len(votes), len(SEEN)))
-    for row, target in zip(count_votes(votes), targets, strict=True):
-        target[:] = _distribution(row)
-    return targets
+    return np.array([_distribution(row) for row in count_votes(votes)]).reshape(-1, len(SEEN))
 
 
 def _distribution(counted: NDArray[np.int64]) -> NDArray[np.float64]:
     """One face's distribution float64 (8,), all 0 where it is left out."""
     total, left = int(counted.sum()), counted.copy()
-    kept = np.zeros(len(FERPLUS))
+    taken = np.zeros(len(FERPLUS))
     reached, options = 0, 0
     while reached < 0.75 * total and options < 3:
         most = left.max()
         for option in np.flatnonzero(left == most):
-            kept[option], left[option] = most, 0
+            taken[option], left[option] = most, 0
             reached += int(most)
             options += 1
             if option >= len(SEEN):
-                if kept.sum() > most:
-                    kept[option] = 0.0
+                if taken.sum() > most:
+                    taken[option] = 0.0
                     options -= 1
                 reached = total  # nothing is taken after unknown or nf
                 break
-    seen = kept[: len(SEEN)]
-    is_out = 2 * kept.sum() <= total or options > 3 or kept.argmax() >= len(SEEN)
-    return np.zeros(len(SEEN)) if is_out else seen / seen.sum()
+    is_out = 2 * taken.sum() <= total or options > 3 or taken.argmax() >= len(SEEN)
+    return np.zeros(len(SEEN)) if is_out else taken[: len(SEEN)] / taken[: len(SEEN)].sum()
 
 
 def conflicts_with_votes(faces: Faces) -> NDArray[np.bool_]:
@@ -215,9 +211,9 @@ def conflicts_with_votes(faces: Faces) -> NDArray[np.bool_]:
     """
     faces.vote_shares()
     assert faces.votes is not None
-    seen = majority_targets(faces.votes)
+    majority = majority_targets(faces.votes)
     label = np.array(FERPLUS_OF_EMOTION)[faces.emotion]
-    differs: NDArray[np.bool_] = (seen != DROPPED) & (faces.emotion != UNLABELLED) & (seen != label)
+    differs: NDArray[np.bool_] = (majority != DROPPED) & (faces.emotion != UNLABELLED) & (majority != label)
     return differs
 
 
@@ -231,10 +227,9 @@ def summarize_votes(faces: Faces) -> dict[str, dict[str, int]]:
     for name in faces.splits():
         votes = faces.select(name).votes
         assert votes is not None
-        seen = majority_targets(votes)
-        counts = {word: int((seen == place).sum()) for place, word in enumerate(SEEN)}
+        left_out, *counts = np.bincount(majority_targets(votes) + 1, minlength=len(SEEN) + 1).tolist()
         known = int((distribution_targets(votes).sum(1) > 0).sum())
-        summary[name] = counts | {"left_out": int((seen == DROPPED).sum()), "distributions": known}
+        summary[name] = dict(zip(SEEN, counts, strict=True)) | {"left_out": left_out, "distributions": known}
     return summary
 
 
@@ -246,10 +241,9 @@ def write_targets(faces: Faces, path: str | Path) -> None:
     """
     faces.vote_shares()
     assert faces.votes is not None
-    seen, shares = majority_targets(faces.votes), distribution_targets(faces.votes)
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["row", "usage", "majority", *SEEN])
-        for row, usage, best, share in zip(faces.row, faces.usage, seen, shares, strict=True):
-            word = "" if best == DROPPED else SEEN[best]
-            writer.writerow([row, USAGES[usage], word, *(f"{value:.4f}" for value in share)])
+    majority, shares = majority_targets(faces.votes), distribution_targets(faces.votes)
+    rows = (
+        [row, USAGES[usage], "" if best == DROPPED else SEEN[best], *(f"{value:.4f}" for value in share)]
+        for row, usage, best, share in zip(faces.row, faces.usage, majority, shares, strict=True)
+    )
+    write_rows(path, ["row", "usage", "majority", *SEEN], rows)

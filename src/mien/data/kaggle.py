@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mien.data.writers import require_empty
 from mien.errors import DataError, require
 
 COMPETITION = "challenges-in-representation-learning-facial-expression-recognition-challenge"
@@ -12,7 +13,7 @@ COMPETITION = "challenges-in-representation-learning-facial-expression-recogniti
 _STEPS = (
     f"Accept the rules on kaggle.com/competitions/{COMPETITION}/rules, create an API token "
     "in the account settings (kaggle.com/settings), and either put kaggle.json into ~/.kaggle "
-    "or set KAGGLE_USERNAME and KAGGLE_KEY; or download the files in a browser and name their folder."
+    "or set KAGGLE_USERNAME and KAGGLE_KEY; or download the files in a browser and give the path of their folder."
 )
 
 
@@ -26,19 +27,18 @@ def fetch_fer2013(out: str | Path) -> Path:
         The folder.
 
     Raises:
-        DataError: where Kaggle knows no credentials, the rules are not accepted, there is no connection, or ``out``
-            is not empty.
+        DataError: where there are no credentials for Kaggle, the rules are not accepted, there is no connection, or
+            ``out`` is not empty.
         MissingExtraError: where kagglehub is not installed.
     """
     path = Path(out).expanduser()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise DataError("it exists already and is not an empty folder", path, "Choose another place, or remove it.")
+    require_empty(path)
     hub = require("kagglehub", "train")
     refusals = require("kagglehub.exceptions", "train")
     try:
         hub.competition_download(COMPETITION, output_dir=str(path))
     except refusals.UnauthenticatedError as error:
-        raise DataError("Kaggle needs to know who you are, and no credentials were found", mend=_STEPS) from error
+        raise DataError("Kaggle requires credentials, and none were found", mend=_STEPS) from error
     except (refusals.DataCorruptionError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise DataError(f"the download from Kaggle failed ({reason})", mend=_STEPS) from error

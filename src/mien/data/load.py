@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mien._utils.files import require_regular
-from mien.data.builder import Builder, Progress, StreamingBuilder, is_emotion, is_split
+from mien.data.builder import Builder, Progress, first_usage, is_emotion
 from mien.data.cache import content_key, read_cache, write_cache
 from mien.data.classes import CLASSES_FILE
 from mien.data.faces import Faces
@@ -35,13 +35,17 @@ _KNOWN = (
 
 
 class _Plan(NamedTuple):
-    """How a source is read: its kind, the files that the result hangs on, the reader; and what else lies there."""
+    """How a source is read."""
 
     kind: str
     root: Path
     files: Sequence[Path]
+    """All that the result depends on."""
     read: Callable[[Builder], None]
+    has_splits: bool = True
+    """Whether the source gives the split of any face: all do but lists and folders of classes alone."""
     unread: str | None = None
+    """What else is in the folder."""
 
 
 def load_faces(
@@ -49,21 +53,21 @@ def load_faces(
     *,
     skip_bad: bool = False,
     cache: bool = True,
-    divide: bool = True,
+    make_splits: bool = True,
     label_order: str | None = None,
     progress: Progress | None = None,
 ) -> Faces:
     """Read a data set, whatever its layout.
 
     Args:
-        source: a file or folder; without it, the one that the environment variable MIEN_DATA names.
+        source: a file or folder; without it, the path in the environment variable MIEN_DATA.
             Kaggle's tables (icml_face_data.csv, fer2013.csv, fer2013.tar.gz, train.csv and test.csv), folders of
             images ``<split>/<class>/*`` or ``<class>/*``, a CSV of image paths and labels, parquet (also Hugging
             Face's shards) and npz. Folders, lists and parquet may have classes of one's own in place of the seven
             emotions (:mod:`mien.data.classes`).
         skip_bad: leave bad rows out and list them in ``Faces.skipped``, instead of raising at the first.
-        cache: keep the result in the cache folder, and take it from there when the same bytes come again.
-        divide: make the splits that a folder lacks (:func:`mien.data.splits.needs_splits`).
+        cache: store the result in the cache folder, and read it from there for the same bytes.
+        make_splits: make the splits that a folder lacks (:func:`mien.data.splits.needs_splits`).
         label_order: whose numbers the labels are, where they are numbers (:class:`mien.emotions.LabelOrder`):
             ``fer2013``, ``raf-db``, ``affectnet`` (contempt is left out and counted) or ``affectnet-8`` (contempt is
             an eighth class). Without it they are FER2013's, and ``Faces.notes`` says so, but for tables in FER2013's
@@ -84,12 +88,14 @@ def load_faces(
         path = find_source(source)
         plan, name = _recognise(path), printable(path.name)
         order = _order(label_order)
-        traits = (plan.kind, skip_bad, str(order), *(() if divide else ("undivided",)))
+        traits = (plan.kind, skip_bad, str(order), *(() if make_splits else ("without splits",)))
         key = content_key(plan.files, plan.root, *traits) if cache else ""
         faces = read_cache(key, name) if cache else None
         if faces is None:
-            faces = _read(plan, name, Builder(plan.root, skip_bad, progress, order))
-            if divide and needs_splits(faces, _names_splits(plan)):
+            builder = Builder(plan.root, skip_bad, progress, order)
+            plan.read(builder)
+            faces = builder.build(name)
+            if make_splits and needs_splits(faces, plan.has_splits):
                 faces = with_splits(faces)
             if cache:
                 write_cache(key, faces)
@@ -108,7 +114,7 @@ def stream_faces(
 
     Args:
         source, skip_bad, label_order, progress: as for :func:`load_faces`; an npz file is read whole.
-        take: gets the blocks in the order of the source, each of some thousand faces at most.
+        take: called with the blocks in the order of the source, each of some thousand faces at most.
 
     Returns:
         One line for each bad row that was left out, and the notes on what was decided in reading.
@@ -118,7 +124,7 @@ def stream_faces(
     """
     with _readable(source):
         plan = _recognise(find_source(source))
-        builder = StreamingBuilder(plan.root, take, skip_bad, progress, _order(label_order))
+        builder = Builder(plan.root, skip_bad, progress, _order(label_order), take)
         plan.read(builder)
         builder.finish()
     return tuple(builder.skipped), builder.notes
@@ -142,25 +148,25 @@ def _readable(source: str | Path | None) -> Iterator[None]:
 
 
 def find_source(source: str | Path | None) -> Path:
-    """The absolute path of a data set; without ``source``, of the one that MIEN_DATA names.
+    """The absolute path of a data set; without ``source``, the path in MIEN_DATA.
 
     Raises:
-        DataError: where none is named, or it is not there.
+        DataError: where there is no path, or nothing there.
     """
-    named = source if source is not None else os.environ.get("MIEN_DATA")
-    if not named:
+    given = source if source is not None else os.environ.get("MIEN_DATA")
+    if not given:
         mend = "Give its path, or set the environment variable MIEN_DATA to it; mien data fetch OUT downloads FER2013."
-        raise DataError("no data set was named", mend=mend)
-    path = Path(named).expanduser().absolute()
+        raise DataError("no data set was given", mend=mend)
+    path = Path(given).expanduser().absolute()
     if not path.exists():
         origin = "" if source is not None else " (from MIEN_DATA)"
-        raise DataError(f"there is no such file or folder{origin}", named, "Check the path.")
+        raise DataError(f"there is no such file or folder{origin}", given, "Check the path.")
     require_regular(path)
     return path
 
 
 def source_files(source: str | Path | None) -> Iterator[Path]:
-    """What reading a data set reads: its path and each of its files; nothing where no data set is named.
+    """What reading a data set reads: its path and each of its files; nothing without a data set.
 
     Raises:
         DataError: as :func:`load_faces`.
@@ -174,19 +180,6 @@ def source_files(source: str | Path | None) -> Iterator[Path]:
             yield from plan.files
 
 
-def _read(plan: _Plan, name: str, builder: Builder) -> Faces:
-    plan.read(builder)
-    return builder.build(name)
-
-
-def _names_splits(plan: _Plan) -> bool:
-    """Whether a source says of any face which split it is of: all do but lists and folders of classes alone."""
-    if plan.kind == "list":
-        return False
-    images = (path.relative_to(plan.root) for path in plan.files if path.name != CLASSES_FILE)
-    return plan.kind != "images" or any(len(path.parts) != 2 for path in images)
-
-
 def _recognise(path: Path) -> _Plan:
     return _recognise_folder(path) if path.is_dir() else _recognise_file(path)
 
@@ -198,33 +191,36 @@ def _recognise_file(path: Path) -> _Plan:
     if not head:
         raise DataError("the file is empty", path, "Download or write it again.")
     if head[:4] == b"PAR1" or suffix == ".parquet":
-        return _parquet(path, [path])
+        return _Plan("parquet", path, [path], partial(read_parquet, [path], path))
     if head[:2] == b"\x1f\x8b" or suffix in (".gz", ".tgz"):
         return _Plan("tar", path, [path], partial(read_tar, path))
     if head[:4] == b"PK\x03\x04" or suffix == ".npz":
         return _Plan("npz", path, [path], partial(read_npz, path))
     columns = header_columns(head)
     if is_list(columns):
-        return _list(path)
+        rows = read_rows(path)
+        has_splits = any(row.split is not None for row in rows)
+        return _Plan("list", path.parent, files_of(rows, path), partial(read_list, rows, path), has_splits)
     if suffix == ".csv" or "pixels" in columns:
-        return _csv(path, [path])
+        return _Plan("csv", path, [path], partial(read_csv, [path]))
     raise DataError("this is not a data set", path, _KNOWN)
 
 
 def _recognise_folder(folder: Path) -> _Plan:
     plan = _tables_in(folder) or _arrays_in(folder)
-    if plan is None and (inner := _only_folder(folder)) is not None:
+    if plan is not None:
+        return plan
+    if (inner := _only_folder(folder)) is not None:
         return _recognise_folder(inner)
     unread: Counter[str] = Counter()
-    images = [] if plan else find_images(folder, unread)
-    if images:
-        listed = [folder / CLASSES_FILE] if (folder / CLASSES_FILE).is_file() else []
-        unread -= Counter({Path(CLASSES_FILE).suffix: len(listed)})
-        files, read = [*images, *listed], partial(read_images, images, folder)
-        plan = _Plan("images", folder, files, read, describe_unread(unread))
-    if plan is None:
+    images = find_images(folder, unread)
+    if not images:
         raise DataError("the folder holds no data set", folder, _KNOWN)
-    return plan
+    listed = [folder / CLASSES_FILE] if (folder / CLASSES_FILE).is_file() else []
+    unread -= Counter({Path(CLASSES_FILE).suffix: len(listed)})
+    has_splits = any(len(path.relative_to(folder).parts) != 2 for path in images)
+    read = partial(read_images, images, folder)
+    return _Plan("images", folder, [*images, *listed], read, has_splits, describe_unread(unread))
 
 
 def _tables_in(folder: Path) -> _Plan | None:
@@ -235,9 +231,9 @@ def _tables_in(folder: Path) -> _Plan | None:
             return _recognise_file(files[name])
     pair = [files[name] for name in _KAGGLE_PAIR if name in files]
     if pair:
-        return _csv(folder, pair)
+        return _Plan("csv", folder, pair, partial(read_csv, pair))
     tables = [path for name, path in files.items() if name.endswith(".csv") and _is_table(path)]
-    return _one_of(tables, folder, "tables with pixels")
+    return _only(tables, folder, "tables with pixels")
 
 
 def _is_table(path: Path) -> bool:
@@ -248,9 +244,8 @@ def _is_table(path: Path) -> bool:
 def _arrays_in(folder: Path) -> _Plan | None:
     shards = sorted(path for path in folder.rglob("*.parquet") if _is_whole(path, folder))
     if shards:
-        return _parquet(folder, shards)
-    arrays = sorted(path for path in folder.glob("*.npz") if _is_whole(path, folder))
-    return _one_of(arrays, folder, "npz files")
+        return _Plan("parquet", folder, shards, partial(read_parquet, shards, folder))
+    return _only(sorted(path for path in folder.glob("*.npz") if _is_whole(path, folder)), folder, "npz files")
 
 
 def _is_whole(path: Path, folder: Path) -> bool:
@@ -258,30 +253,15 @@ def _is_whole(path: Path, folder: Path) -> bool:
     return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def _one_of(files: Sequence[Path], folder: Path, kind: str) -> _Plan | None:
+def _only(files: Sequence[Path], folder: Path, kind: str) -> _Plan | None:
     if len(files) > 1:
         names = ", ".join(path.name for path in files[:4])
-        raise DataError(f"the folder holds {len(files)} {kind} ({names})", folder, "Name the one to read.")
+        raise DataError(f"the folder holds {len(files)} {kind} ({names})", folder, "Give the path of one of them.")
     return _recognise_file(files[0]) if files else None
 
 
 def _only_folder(folder: Path) -> Path | None:
     """The one folder inside a wrapper, as archives often unpack to."""
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    if len(entries) != 1 or not entries[0].is_dir() or is_emotion(entries[0].name) or is_split(entries[0].name):
-        return None
-    return entries[0]
-
-
-def _csv(root: Path, files: Sequence[Path]) -> _Plan:
-    return _Plan("csv", root, files, partial(read_csv, files))
-
-
-def _list(path: Path) -> _Plan:
-    rows = read_rows(path)
-    kind = "list" if all(row.split is None for row in rows) else "divided list"
-    return _Plan(kind, path.parent, files_of(rows, path), partial(read_list, rows, path))
-
-
-def _parquet(root: Path, files: Sequence[Path]) -> _Plan:
-    return _Plan("parquet", root, files, partial(read_parquet, files, root))
+    name = entries[0].name if len(entries) == 1 and entries[0].is_dir() else None
+    return None if name is None or is_emotion(name) or first_usage([name]) is not None else entries[0]

@@ -1,4 +1,4 @@
-"""Splits for a data set that has none, or lacks one: stratified, without copies on both sides, the same every time."""
+"""Splits for a data set that lacks some: stratified, without copies on both sides, the same every time."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from mien.errors import DataError
 SHARE = 0.15
 """The part of each class that goes to a split that is made."""
 SMALLEST = 3
-"""How many different pictures a class needs: one for each of Training, PublicTest and PrivateTest."""
+"""How many different images a class needs: one for each of Training, PublicTest and PrivateTest."""
 MADE = (Usage.PRIVATE_TEST, Usage.PUBLIC_TEST)
 """The splits that can be made out of Training, in the order in which they are filled."""
 TRAINING, TEST = USAGES.index(Usage.TRAINING), USAGES.index(Usage.TEST)
 
 
-def needs_splits(faces: Faces, named: bool) -> bool:
+def needs_splits(faces: Faces, has_splits: bool) -> bool:
     """Whether splits are to be made when a set is read.
 
     Args:
         faces: what was read.
-        named: whether the source names the split of any face.
+        has_splits: whether the source gives the split of any face.
 
     Returns:
-        True for classes of one's own where a split is missing, and for emotions where the source names no split at
-        all and every class has pictures enough. FER2013's own layouts are left as they are.
+        True for classes of one's own where a split is missing, and for emotions where the source gives no split at
+        all and every class has enough images. FER2013's own layouts are left as they are.
     """
     if not (faces.usage == TRAINING).any():
         return False
     if faces.labels != LABELS:
         return bool(_missing(faces)) or Usage.PRIVATE_TEST not in faces.splits()
-    alone = not named and bool((faces.usage == TRAINING).all())
-    return alone and all(count == 0 or count >= SMALLEST for count in _different(faces).values())
+    without = not has_splits and bool((faces.usage == TRAINING).all())
+    return without and all(count == 0 or count >= SMALLEST for count in _different(faces).values())
 
 
 def _different(faces: Faces) -> dict[str, int]:
-    """How many different pictures each class has."""
+    """How many different images each class has."""
     first = first_copies(faces.images) == np.arange(len(faces))
     return faces.take(first).label_counts()
 
@@ -72,33 +72,33 @@ def with_splits(faces: Faces, shares: Mapping[Usage, float] | None = None, seed:
         The same faces in the same order, with a line in ``notes`` on what was made; the set itself where it lacks none.
 
     Raises:
-        DataError: where a class has too few different pictures.
+        DataError: where a class has too few different images.
     """
     if (faces.usage == TEST).any() and Usage.PRIVATE_TEST not in faces.splits():
         faces = replace(faces, usage=np.where(faces.usage == TEST, USAGES.index(Usage.PRIVATE_TEST), faces.usage))
-    wanted = {usage: (shares or {}).get(usage, SHARE) for usage in _missing(faces)}
-    if not wanted:
+    missing = {usage: (shares or {}).get(usage, SHARE) for usage in _missing(faces)}
+    if not missing:
         return faces
     rows = np.flatnonzero(faces.usage == TRAINING)
     training = faces.take(rows)
-    _check(training, len(wanted))
-    usage, near = _place(training, wanted, seed)
+    _check(training, len(missing))
+    usage, near = _assign(training, missing, seed)
     whole = faces.usage.copy()
     whole[rows] = usage
-    return replace(faces, usage=whole, notes=(*faces.notes, _note(wanted, seed, near)))
+    return replace(faces, usage=whole, notes=(*faces.notes, _note(missing, seed, near)))
 
 
 def split_faces(
-    faces: Faces, validation: float = SHARE, test: float = SHARE, seed: int = 0, again: bool = False
+    faces: Faces, validation: float = SHARE, test: float = SHARE, seed: int = 0, reassign: bool = False
 ) -> Faces:
-    """The set with the splits that it lacks, as :func:`divided` makes them.
+    """The set with the splits that it lacks, as :func:`with_splits` makes them.
 
     Args:
         faces: a set with Training faces.
         validation: how much of each class goes to PublicTest.
         test: how much goes to PrivateTest.
         seed: another one gives other splits.
-        again: take all faces for Training first, whatever splits they have.
+        reassign: take all faces for Training first, whatever splits they have.
 
     Raises:
         DataError: where a share is not between 0 and 1, nothing is to be made, or there is nothing to make it of.
@@ -107,7 +107,7 @@ def split_faces(
     if min(shares.values()) <= 0 or sum(shares.values()) >= 1:
         what = f"shares of {validation:g} and {test:g} leave nothing on one side"
         raise DataError(what, "--validation, --test", "Give numbers above 0 whose sum is below 1.")
-    if again:
+    if reassign:
         faces = replace(faces, usage=np.full(len(faces), TRAINING, np.uint8), notes=())
     if not (faces.usage == TRAINING).any():
         raise DataError("it has no Training faces to take a split from", faces.name, "Add --reassign.")
@@ -121,29 +121,29 @@ def split_faces(
 def _check(training: Faces, made: int) -> None:
     for label, count in _different(training).items():
         if 0 < count < made + 1:
-            what = f"the class {label} has {count} different pictures, and splits are to be made of it"
-            mend = f"Add pictures ({SMALLEST} at least), or make the folders train, validation and test yourself."
+            what = f"the class {label} has {count} different images, and splits are to be made of it"
+            mend = f"Add images ({SMALLEST} at least), or make the folders train, validation and test yourself."
             raise DataError(what, training.name, mend)
 
 
-def _place(training: Faces, wanted: Mapping[Usage, float], seed: int) -> tuple[NDArray[np.uint8], bool]:
+def _assign(training: Faces, missing: Mapping[Usage, float], seed: int) -> tuple[NDArray[np.uint8], bool]:
     """The split of each Training face, and whether near duplicates stay together."""
-    from mien.data.quality.checks import find_copies  # which is needed only here, and brings much with it
+    from mien.data.quality.checks import find_copies  # only needed here, and slow to import
 
     copies = find_copies(training.images)
     for group, near in ((copies.near, True), (copies.first, False)):
-        usage = _fill(training, group, wanted, seed)
-        if _is_even(training, usage, wanted):
+        usage = _fill(training, group, missing, seed)
+        if _is_even(training, usage, missing):
             return usage, near
     return usage, False
 
 
-def _fill(training: Faces, group: NDArray[np.int64], wanted: Mapping[Usage, float], seed: int) -> NDArray[np.uint8]:
-    """Give groups of pictures to splits, class by class, in an order that follows from pixels and seed."""
+def _fill(training: Faces, group: NDArray[np.int64], missing: Mapping[Usage, float], seed: int) -> NDArray[np.uint8]:
+    """Give groups of images to splits, class by class, in an order that follows from pixels and seed."""
     usage = np.full(len(training), TRAINING, np.uint8)
     for groups in _groups(training, group, seed):
         total, left = sum(map(len, groups)), len(groups)
-        for split, share in wanted.items():
+        for split, share in missing.items():
             room = max(1, round(share * total))
             for members in groups:
                 if usage[members[0]] == TRAINING and len(members) <= room and left > 1:
@@ -164,22 +164,22 @@ def _groups(training: Faces, group: NDArray[np.int64], seed: int) -> list[list[l
     return classes
 
 
-def _is_even(training: Faces, usage: NDArray[np.uint8], wanted: Mapping[Usage, float]) -> bool:
+def _is_even(training: Faces, usage: NDArray[np.uint8], missing: Mapping[Usage, float]) -> bool:
     """Whether every class has at least half of its share in every split that was made."""
     for label in np.unique(training.emotion):
         mine = usage[training.emotion == label]
-        for split, share in wanted.items():
+        for split, share in missing.items():
             if (mine == USAGES.index(split)).sum() < max(1, int(share * len(mine) / 2)):
                 return False
     return True
 
 
-def _note(wanted: Mapping[Usage, float], seed: int, near: bool) -> str:
-    parts = " and ".join(f"{usage} ({share:.0%} of each class)" for usage, share in reversed(list(wanted.items())))
-    kept = "copies and near duplicates kept on one side"
+def _note(missing: Mapping[Usage, float], seed: int, near: bool) -> str:
+    parts = " and ".join(f"{usage} ({share:.0%} of each class)" for usage, share in reversed(list(missing.items())))
+    together = "copies and near duplicates kept on one side"
     if not near:
-        kept = (
-            "only equal pictures kept on one side, for the rest are near duplicates of each other, as frames of a film "
+        together = (
+            "only equal images kept on one side, for the rest are near duplicates of each other, as frames of a film "
             "are: figures will flatter"
         )
-    return f"made {parts} out of Training, by the pictures' content and seed {seed}; {kept}"
+    return f"made {parts} out of Training, by the images' content and seed {seed}; {together}"

@@ -1,8 +1,8 @@
-"""Drawn faces of the seven expressions: data for demonstrations and tests where no real data set is at hand.
+"""Drawn faces of the seven expressions: data for demonstrations and tests without a real data set.
 
-Every face is a person (head, hair, skin, glasses, ...) who wears an expression (brows, lids, mouth, nose) and is
-photographed (pose, light, contrast, blur, noise). Only the expression depends on the class; the person and the
-photograph are drawn independently of it, so nothing but the expression tells the classes apart. Expressions differ in
+Every face is a person (head, hair, skin, glasses, ...) with an expression (brows, lids, mouth, nose), photographed
+(pose, light, contrast, blur, noise). Only the expression depends on the class; the person and the
+photograph are drawn independently of it, so nothing but the expression distinguishes the classes. Expressions differ in
 intensity down to barely visible ones, so the classes overlap, as real ones do.
 
 The parts that move with each emotion follow the prototypes of Ekman and Friesen's Facial Action Coding System (1978),
@@ -27,8 +27,8 @@ _BUMP = 1.0 - _T**2
 _ANGLE = np.linspace(0.0, 2 * np.pi, 24, endpoint=False)
 _CIRCLE = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], axis=1)
 
-_DECK = (*range(7), *range(7), *(e for e in range(7) if e != Emotion.DISGUST))
-"""Classes are dealt from this deck of 20: disgust has 10 % of the faces and every other class 15 %."""
+_PROPORTION = (*range(7), *range(7), *(e for e in range(7) if e != Emotion.DISGUST))
+"""Classes come in this proportion: disgust has 10 % of the faces and every other class 15 %."""
 
 _Points = NDArray[np.float64]
 _Gray = NDArray[np.uint8]
@@ -81,28 +81,6 @@ _SPREAD = _Expression(0.018, 0.022, 0.10, 0.08, 0.016, 0.012, 0.07, 0.1, 0.1, 0.
 _LEAST = _Expression(-1.0, -1.0, 0.15, 0.0, -1.0, 0.0, 0.4, 0.0, 0.0, 0.0)
 
 
-class _Person(NamedTuple):
-    """What a person keeps from one expression to the next; gray levels 0 to 255, lengths in face units."""
-
-    skin: float
-    hair: float
-    style: int  # 0 bald, 1 short, 2 long, 3 curly
-    hairline: float
-    head: tuple[float, float]
-    jaw: float
-    eye: tuple[float, float]
-    eye_gap: float
-    eye_y: float
-    iris: float
-    brow: tuple[float, float]  # thickness, arch
-    nose: tuple[float, float]
-    mouth_y: float
-    mouth_w: float
-    lip: tuple[float, float]  # thickness, how much darker than the skin
-    glasses: int  # 0 none, 1 round, 2 square
-    beard: int  # 0 none, 1 moustache, 2 beard, 3 both
-
-
 def draw_faces(n: int = 5000, seed: int = 0) -> Faces:
     """Draw faces of seven expressions; equal arguments draw equal faces.
 
@@ -121,17 +99,21 @@ def draw_faces(n: int = 5000, seed: int = 0) -> Faces:
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
-    usage = _deal_usage(n)
-    emotion = _deal_emotions(usage, seed)
-    images = np.empty((n, SIDE, SIDE), dtype=np.uint8)
-    for row in range(n):
-        images[row] = draw_face(Emotion(emotion[row]), np.random.default_rng((seed, row)))
-    return Faces(images, emotion, usage, np.arange(n, dtype=np.int64), name="drawn faces")
+    usage = np.full(n, USAGES.index(Usage.TRAINING), dtype=np.uint8)
+    usage[8::10], usage[9::10] = USAGES.index(Usage.PUBLIC_TEST), USAGES.index(Usage.PRIVATE_TEST)
+    emotion, rng = np.empty(n, dtype=np.int64), np.random.default_rng(seed)
+    for split in np.unique(usage):
+        mask = usage == split
+        emotion[mask] = rng.permutation(np.resize(np.array(_PROPORTION, dtype=np.int64), int(mask.sum())))
+    images = [
+        draw_face(Emotion(label), np.random.default_rng((seed, row))) for row, label in enumerate(emotion.tolist())
+    ]
+    return Faces(np.stack(images), emotion, usage, np.arange(n), name="drawn faces")
 
 
 def draw_face(emotion: Emotion, rng: np.random.Generator) -> NDArray[np.uint8]:
     """One face, uint8 (48, 48); generators in the same state give every emotion the same person and photograph."""
-    person, expression, pencil = _person(rng), _express(emotion, rng), _Canvas(rng)
+    person, expression, pencil = _Person(rng), _express(emotion, rng), _Canvas(rng)
     _back(pencil, person, rng)
     _head(pencil, person)
     _beard(pencil, person)
@@ -146,22 +128,6 @@ def draw_face(emotion: Emotion, rng: np.random.Generator) -> NDArray[np.uint8]:
     return _photograph(pencil.canvas, rng)
 
 
-def _deal_usage(n: int) -> NDArray[np.uint8]:
-    usage = np.full(n, USAGES.index(Usage.TRAINING), dtype=np.uint8)
-    usage[8::10] = USAGES.index(Usage.PUBLIC_TEST)
-    usage[9::10] = USAGES.index(Usage.PRIVATE_TEST)
-    return usage
-
-
-def _deal_emotions(usage: NDArray[np.uint8], seed: int) -> NDArray[np.int64]:
-    emotion = np.empty(len(usage), dtype=np.int64)
-    rng = np.random.default_rng(seed)
-    for split in np.unique(usage):
-        mask = usage == split
-        emotion[mask] = rng.permutation(np.resize(np.array(_DECK, dtype=np.int64), int(mask.sum())))
-    return emotion
-
-
 def _express(emotion: Emotion, rng: np.random.Generator) -> _Expression:
     """An emotion's expression at a random intensity, between prototypes, with every part a little off."""
     kinds = np.array(_PROTOTYPES[emotion])
@@ -173,28 +139,28 @@ def _express(emotion: Emotion, rng: np.random.Generator) -> _Expression:
     return _Expression(*np.maximum(amounts, np.array(_LEAST)).tolist())
 
 
-def _person(rng: np.random.Generator) -> _Person:
-    skin = rng.uniform(115, 225)
-    even = rng.uniform
-    return _Person(
-        skin=skin,
-        hair=float(np.clip(rng.choice((25, 60, 110, 190)) + rng.normal() * 15, 8, 235)),
-        style=int(rng.choice(4, p=(0.12, 0.43, 0.28, 0.17))),
-        hairline=even(-0.78, -0.64),
-        head=(even(0.64, 0.80), even(0.90, 1.02)),
-        jaw=even(0.12, 0.34),
-        eye=(even(0.14, 0.185), even(0.075, 0.10)),
-        eye_gap=even(0.29, 0.36),
-        eye_y=even(-0.20, -0.10),
-        iris=even(20, 110),
-        brow=(even(0.035, 0.075), even(0.02, 0.07)),
-        nose=(even(0.09, 0.15), even(0.16, 0.25)),
-        mouth_y=even(0.50, 0.57),
-        mouth_w=even(0.26, 0.33),
-        lip=(even(0.02, 0.06), even(0.62, 0.88)),
-        glasses=int(rng.choice(3, p=(0.84, 0.08, 0.08))),
-        beard=int(rng.choice(4, p=(0.82, 0.06, 0.06, 0.06))),
-    )
+class _Person:
+    """What does not change with a person's expression; gray levels 0 to 255, lengths in face units."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        even = rng.uniform
+        self.skin = even(115, 225)
+        self.hair = float(np.clip(rng.choice((25, 60, 110, 190)) + rng.normal() * 15, 8, 235))
+        self.style = int(rng.choice(4, p=(0.12, 0.43, 0.28, 0.17)))  # 0 bald, 1 short, 2 long, 3 curly
+        self.hairline = even(-0.78, -0.64)
+        self.head = (even(0.64, 0.80), even(0.90, 1.02))
+        self.jaw = even(0.12, 0.34)
+        self.eye = (even(0.14, 0.185), even(0.075, 0.10))
+        self.eye_gap = even(0.29, 0.36)
+        self.eye_y = even(-0.20, -0.10)
+        self.iris = even(20, 110)
+        self.brow = (even(0.035, 0.075), even(0.02, 0.07))  # thickness, arch
+        self.nose = (even(0.09, 0.15), even(0.16, 0.25))
+        self.mouth_y = even(0.50, 0.57)
+        self.mouth_w = even(0.26, 0.33)
+        self.lip = (even(0.02, 0.06), even(0.62, 0.88))  # thickness, how much darker than the skin
+        self.glasses = int(rng.choice(3, p=(0.84, 0.08, 0.08)))  # 0 none, 1 round, 2 square
+        self.beard = int(rng.choice(4, p=(0.82, 0.06, 0.06, 0.06)))  # 0 none, 1 moustache, 2 beard, 3 both
 
 
 class _Canvas:
@@ -387,7 +353,7 @@ def _glasses(pencil: _Canvas, person: _Person) -> None:
 
 
 def _photograph(canvas: _Gray, rng: np.random.Generator) -> _Gray:
-    """Take the picture: 48x48 pixels, light from one side, contrast, blur and noise."""
+    """Take the photograph: 48x48 pixels, light from one side, contrast, blur and noise."""
     small = cv2.resize(canvas, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (5, 5), rng.uniform(0.2, 0.8))
     ramp = np.linspace(-0.5, 0.5, SIDE)
@@ -395,5 +361,5 @@ def _photograph(canvas: _Gray, rng: np.random.Generator) -> _Gray:
     light = 1.0 + strength * (np.cos(angle) * ramp[None, :] + np.sin(angle) * ramp[:, None])
     lit = (small * light - 128.0) * rng.uniform(0.75, 1.1) + 128.0 + rng.normal() * 10.0
     noisy = lit + rng.normal(size=lit.shape) * rng.uniform(1.0, 5.0)
-    picture: _Gray = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
-    return picture
+    photograph: _Gray = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    return photograph

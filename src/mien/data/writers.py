@@ -1,14 +1,16 @@
-"""Faces -> the layouts that people exchange: two tables, a folder of images, parquet; and example pictures."""
+"""Faces -> the layouts that people exchange: two tables, a folder of images, parquet; and example images."""
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ from mien._utils.files import atomic
 from mien.data.builder import TRAINING
 from mien.data.classes import CLASSES_FILE
 from mien.data.faces import UNLABELLED, USAGES, Faces
-from mien.data.readers.parquet import OWN
-from mien.emotions import FERPLUS, LABELS
+from mien.data.readers.parquet import OWN, VOTES
+from mien.emotions import LABELS
 from mien.errors import DataError, require
 
 _BATCH = 4096
@@ -37,7 +39,7 @@ class Layout(StrEnum):
 
 
 def convert_faces(faces: Faces, out: str | Path, layout: str) -> Path:
-    """Write faces so that :func:`mien.data.load_faces` reads the same images, labels and splits again.
+    """Write faces so that :func:`mien.data.load_faces` reads the same images, labels and splits.
 
     Args:
         faces: what to write.
@@ -50,12 +52,12 @@ def convert_faces(faces: Faces, out: str | Path, layout: str) -> Path:
         The path written.
 
     Raises:
-        DataError: for an unknown layout, a folder that is not empty, a place that cannot be written, faces without
+        DataError: for an unknown layout, a folder that is not empty, a path that cannot be written, faces without
             a label where the layout has no room for them, or no faces at all.
     """
     writers: dict[str, Callable[[Faces, Path], None]] = {
-        Layout.CSV: _write_csv,
-        Layout.OLD_CSV: _write_old_csv,
+        Layout.CSV: partial(_write_table, header="emotion, Usage, pixels", row="{emotion},{usage},{pixels}"),
+        Layout.OLD_CSV: partial(_write_table, header="emotion,pixels,Usage", row="{emotion},{pixels},{usage}"),
         Layout.FOLDER: _write_folder,
         Layout.PARQUET: _write_parquet,
     }
@@ -64,11 +66,11 @@ def convert_faces(faces: Faces, out: str | Path, layout: str) -> Path:
     _check(faces, layout)
     path = Path(out).expanduser()
     if layout != Layout.FOLDER and path.is_dir():
-        raise DataError("this is a folder, and the layout is one file", path, "Name a file.")
+        raise DataError("this is a folder, and the layout is one file", path, "Give the path of a file.")
     try:
         writers[layout](faces, path)
     except OSError as error:
-        raise DataError(f"it cannot be written ({error.strerror or error})", path, "Choose another place.") from error
+        raise DataError(f"it cannot be written ({error.strerror or error})", path, "Choose another path.") from error
     return path
 
 
@@ -88,34 +90,17 @@ def _check(faces: Faces, layout: str) -> None:
         raise DataError("it has Training faces without a label", faces.name, "Label them, or leave them out.")
 
 
-def _write_csv(faces: Faces, path: Path) -> None:
-    _write_table(faces, path, "emotion, Usage, pixels", "{emotion},{usage},{pixels}")
-
-
-def _write_old_csv(faces: Faces, path: Path) -> None:
-    _write_table(faces, path, "emotion,pixels,Usage", "{emotion},{pixels},{usage}")
-
-
 def _write_table(faces: Faces, path: Path, header: str, row: str) -> None:
     """One line a face, byte for byte as in Kaggle's files; a face without a label has an empty field."""
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="ascii", buffering=1 << 20) as file:
         file.write(header + "\n")
         for image, emotion, usage in zip(faces.images, faces.emotion.tolist(), faces.usage, strict=True):
             label = "" if emotion == UNLABELLED else emotion
-            file.write(row.format(emotion=label, usage=USAGES[usage], pixels=_as_text(image)) + "\n")
+            text = _NUMBERS[image.ravel()].tobytes().replace(b"\0", b"").decode()[:-1]
+            file.write(row.format(emotion=label, usage=USAGES[usage], pixels=text) + "\n")
 
 
-def _number_table() -> NDArray[np.uint8]:
-    """uint8 (256, 4): each number's digits and a space, zeros before them."""
-    return np.frombuffer("".join(f"{n} ".rjust(4, "\0") for n in range(256)).encode(), dtype=np.uint8).reshape(256, 4)
-
-
-_NUMBERS = _number_table()
-
-
-def _as_text(image: NDArray[np.uint8]) -> str:
-    text: NDArray[np.uint8] = _NUMBERS[image.ravel()].ravel()  # (2304 * 4,)
-    return str(text[text != 0].tobytes()[:-1], "ascii")
+_NUMBERS = np.array([f"{number} ".encode() for number in range(256)])  # padded with zeros to 4 bytes each
 
 
 def _write_folder(faces: Faces, path: Path) -> None:
@@ -132,11 +117,16 @@ def _write_folder(faces: Faces, path: Path) -> None:
             (folder / f"{USAGES[usage]}_{row}.png").write_bytes(_encode(".png", image))
 
 
+def require_empty(path: Path) -> None:
+    """Raise a DataError where a path is of anything but an empty folder or nothing."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise DataError("it exists already and is not an empty folder", path, "Choose another path, or remove it.")
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that takes its name when the block ends well, and goes where it does not."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise DataError("it exists already and is not an empty folder", path, "Choose another place, or remove it.")
+    """A temporary folder that is renamed to ``path`` when the block ends well, and removed where it does not."""
+    require_empty(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     outer = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     inner = outer / path.name  # mkdtemp's own folder is private; one made inside has the usual mode
@@ -149,41 +139,48 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def _encode(suffix: str, image: NDArray[np.uint8], *options: int) -> bytes:
-    data = cv2.imencode(suffix, image, options)[1]
-    return data.tobytes()
+    return cv2.imencode(suffix, image, options)[1].tobytes()
 
 
 def _write_parquet(faces: Faces, path: Path) -> None:
     arrow, parquet = require("pyarrow", "train"), require("pyarrow.parquet", "train")
     schema = parquet_schema(arrow, faces.votes is not None, faces.labels)
+    lossless = (int(cv2.IMWRITE_WEBP_QUALITY), 101)  # above 100, OpenCV writes lossless WebP
     pool = ThreadPoolExecutor()
     with atomic(path) as temporary, pool, parquet.ParquetWriter(temporary, schema) as writer:
         for start in range(0, len(faces), _BATCH):
-            part = faces.take(np.arange(start, min(start + _BATCH, len(faces))))
-            writer.write_table(arrow.table(_columns(part, pool), schema=schema))
+            part = faces.take(slice(start, start + _BATCH))
+            images = list(pool.map(lambda image: _encode(".webp", image, *lossless), part.images))
+            writer.write_table(face_table(arrow, part, images, schema))
+
+
+def face_table(arrow: Any, faces: Faces, images: list[bytes], schema: Any) -> Any:
+    """Encoded images, labels, splits and votes of faces as a table of pyarrow, ``arrow``."""
+    columns: dict[str, Any] = {"image": images, "emotion": faces.emotion}
+    columns["usage"] = [str(USAGES[usage]) for usage in faces.usage]
+    votes = {} if faces.votes is None else dict(zip(VOTES, faces.votes.T, strict=True))
+    return arrow.table(columns | votes, schema=schema)
 
 
 def parquet_schema(arrow: Any, votes: bool, labels: tuple[str, ...] = LABELS) -> Any:
     """The columns of mien's parquet files, classes' names included where they are one's own; ``arrow`` is pyarrow."""
     fields = [("image", arrow.binary()), ("emotion", arrow.int8())]
     fields += [("usage", arrow.dictionary(arrow.int32(), arrow.string()))]
-    fields += [(f"ferplus_{name}", arrow.uint8()) for name in FERPLUS] if votes else []
+    fields += [(name, arrow.uint8()) for name in VOTES] if votes else []
     if labels == LABELS:
         return arrow.schema(fields)
     named = {"info": {"features": {"emotion": {"names": list(labels), "_type": "ClassLabel"}}}}
     return arrow.schema(fields, {"huggingface": json.dumps(named), OWN: "1"})
 
 
-def _columns(faces: Faces, pool: ThreadPoolExecutor) -> dict[str, Any]:
-    lossless = (int(cv2.IMWRITE_WEBP_QUALITY), 101)  # above 100, OpenCV writes lossless WebP
-    columns: dict[str, Any] = {
-        "image": list(pool.map(lambda image: _encode(".webp", image, *lossless), faces.images)),
-        "emotion": faces.emotion,
-        "usage": [str(USAGES[usage]) for usage in faces.usage],
-    }
-    if faces.votes is not None:
-        columns |= {f"ferplus_{name}": faces.votes[:, i] for i, name in enumerate(FERPLUS)}
-    return columns
+def write_rows(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file whole or not at all.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def export_examples(faces: Faces, out: str | Path, channels: int) -> list[Path]:
@@ -201,11 +198,11 @@ def export_examples(faces: Faces, out: str | Path, channels: int) -> list[Path]:
         DataError: where ``channels`` is neither 1 nor 3, no face has a label, or the files cannot be written.
     """
     if channels not in (1, 3):
-        raise DataError(f"a picture has 1 or 3 channels, not {channels}", mend="Pass --export 1 or --export 3.")
+        raise DataError(f"an image has 1 or 3 channels, not {channels}", mend="Pass --export 1 or --export 3.")
     suffix = f"48_48_{channels}"
     folder = Path(out).expanduser() / f"examples_{suffix}"
-    examples = {label: faces.images[faces.emotion == index][:1] for index, label in enumerate(faces.labels)}
-    found = {folder / f"{label}_{suffix}.png": image[0] for label, image in examples.items() if len(image)}
+    first = {label: np.flatnonzero(faces.emotion == index)[:1] for index, label in enumerate(faces.labels)}
+    found = {folder / f"{label}_{suffix}.png": faces.images[i] for label, some in first.items() for i in some}
     if not found:
         raise DataError("no face has a label", faces.name, "Choose a data set with labels.")
     try:
@@ -213,5 +210,5 @@ def export_examples(faces: Faces, out: str | Path, channels: int) -> list[Path]:
             with atomic(path) as temporary:
                 temporary.write_bytes(_encode(".png", image if channels == 1 else cv2.merge([image] * 3)))
     except OSError as error:
-        raise DataError(f"it cannot be written ({error.strerror or error})", folder, "Choose another place.") from error
+        raise DataError(f"it cannot be written ({error.strerror or error})", folder, "Choose another path.") from error
     return list(found)

@@ -87,7 +87,7 @@ def test_a_set_is_not_emptied(tmp_path: Path) -> None:
 
 def test_words_are_checked(some_faces: Faces, quality: Quality) -> None:
     assert parse_drops(["near", "suspect"], some_faces, model=False) == [Drop.NEAR, Drop.SUSPECT]
-    with pytest.raises(DataError, match="nothing was named"):
+    with pytest.raises(DataError, match="nothing was selected"):
         parse_drops([], some_faces, model=False)
     with pytest.raises(DataError, match="no kind 'all'"):
         parse_drops(["all"], some_faces, model=False)

@@ -1,6 +1,6 @@
-"""What is wrong with a data set: copies, leaks, contradictions, blanks, suspect labels, wrong sizes, counts.
+"""What is wrong with a data set: copies, leaks, conflicts, blanks, suspect labels, wrong sizes, counts.
 
-Everything is counted over all rows. Identical blank images are counted like any others, so a set whose lost pictures
+Everything is counted over all rows. Identical blank images are counted like any others, so a set whose lost images
 were all replaced by the same gray has one group of them; ``without_constant`` gives the same counts with images of a
 single gray left out. (In the copy of FER2013 that mien is developed on, these are 12 of the 173 rows of which no
 lossless copy was to be had; none of the other 161 has a twin, so ``without_constant`` is also what holds of the
@@ -9,6 +9,7 @@ exact rows.)
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -33,6 +34,9 @@ PUBLISHED = {
     Usage.PRIVATE_TEST: (491, 55, 528, 879, 594, 416, 626),
 }
 """FER2013's faces a class as published, in the order of the classes."""
+
+
+_Suspects = Mapping[str, Sequence[Suspect]]
 
 
 class Kind(StrEnum):
@@ -115,47 +119,31 @@ class Quality:
 
 
 def check_faces(faces: Faces, by_model: Sequence[Suspect] | None = None, copies: Copies | None = None) -> Quality:
-    """Look for everything that pixels, labels and votes can tell.
+    """Find everything that pixels, labels and votes show.
 
     Args:
         faces: the set.
-        by_model: suspect labels by a model (:func:`mien.data.quality.label_noise.by_model`); None where none was asked.
-        copies: what :func:`find_copies` gave, where that is known already.
+        by_model: suspect labels by a model (:func:`mien.data.quality.label_noise.by_model`); None without a model.
+        copies: the result of :func:`find_copies`, where it is known already.
     """
     copies = copies or find_copies(faces.images)
     voted = by_votes(faces) if _has_votes(faces) else None
     suspects = {name: found for name, found in (("votes", voted), ("model", by_model)) if found is not None}
-    found = [
-        *_copy_findings(faces, copies),
-        *_near_findings(faces, copies),
-        *_suspect_findings(suspects),
-        *_other_findings(faces, copies),
-    ]
-    figures = _figures(faces, copies) | _vote_figures(faces, suspects) | {"notes": _notes(faces, suspects)}
-    return Quality(faces, copies, tuple(found), figures)
+    found = (*_copy_findings(faces, copies), *_near_findings(faces, copies), *_other_findings(faces, copies, suspects))
+    return Quality(faces, copies, found, _figures(faces, copies, suspects))
 
 
 def find_copies(images: NDArray[np.uint8]) -> Copies:
     """Find identical, nearly identical and blank images, uint8 (N, 48, 48)."""
-    low, high = images.min(axis=(1, 2)), images.max(axis=(1, 2))
-    constant = low == high
-    blank = _deviation(images) < BLANK
-    first = first_copies(images)
-    apart = np.flatnonzero((first == np.arange(len(images))) & ~blank)
-    pairs = near_pairs(images[apart])
-    pairs = Pairs(apart[pairs.first], apart[pairs.second], pairs.mirrored, pairs.similarity)
-    numbers = np.arange(len(images))
-    near = connected(
-        len(images), np.concatenate([numbers, pairs.first]), np.concatenate([first, pairs.second]).astype(np.int64)
-    )
+    numbers, first = np.arange(len(images)), first_copies(images)
+    constant = images.min(axis=(1, 2)) == images.max(axis=(1, 2))
+    blocks = (images[start : start + 1024] for start in range(0, len(images) + 1, 1024))  # std makes floats of them
+    blank = np.concatenate([block.std(axis=(1, 2), dtype=np.float32) for block in blocks]) < BLANK
+    distinct = np.flatnonzero((first == numbers) & ~blank)
+    pairs = near_pairs(images[distinct])
+    pairs = pairs._replace(first=distinct[pairs.first], second=distinct[pairs.second])
+    near = connected(len(images), np.r_[numbers, pairs.first], np.r_[first, pairs.second])
     return Copies(first, near, constant, blank & ~constant, pairs)
-
-
-def _deviation(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """float32 (N,): the standard deviation of each image's gray levels."""
-    blocks = (images[start : start + 1024] for start in range(0, len(images), 1024))
-    parts = [block.std(axis=(1, 2), dtype=np.float32) for block in blocks]
-    return np.concatenate([*parts, np.empty(0, np.float32)])
 
 
 def _has_votes(faces: Faces) -> bool:
@@ -188,20 +176,17 @@ def _near_findings(faces: Faces, copies: Copies) -> Iterable[Finding]:
         yield Finding(Kind.NEAR_DUPLICATE, face, int(copies.near[face]), twin, round(alike, 4), note)
 
 
-def _suspect_findings(suspects: Mapping[str, Sequence[Suspect]]) -> Iterable[Finding]:
+def _other_findings(faces: Faces, copies: Copies, suspects: _Suspects) -> Iterable[Finding]:
     for name, found in suspects.items():
         for suspect in found:
             yield Finding(Kind.SUSPECT, suspect.face, score=suspect.score, note=f"{suspect.better} by {name}")
-
-
-def _other_findings(faces: Faces, copies: Copies) -> Iterable[Finding]:
     yield from (Finding(Kind.CONSTANT, face) for face in np.flatnonzero(copies.constant).tolist())
     yield from (Finding(Kind.NEAR_BLANK, face) for face in np.flatnonzero(copies.near_blank).tolist())
     if faces.votes is not None and _has_votes(faces):
         for face in np.flatnonzero(not_faces(faces)).tolist():
             votes = int(faces.votes[face, NOT_A_FACE])
             total = int(faces.votes[face].sum(dtype=np.int64))
-            yield Finding(Kind.NOT_A_FACE, face, score=votes / total, note=f"{votes} of {total} say: not a face")
+            yield Finding(Kind.NOT_A_FACE, face, score=votes / total, note=f"{votes} of {total} votes: not a face")
     yield from (Finding(Kind.WRONG_SIZE, None, note=line) for line in faces.resized)
     yield from (Finding(Kind.BAD_ROW, None, note=line) for line in faces.skipped)
 
@@ -221,7 +206,7 @@ def _conflicting(faces: Faces, group: NDArray[np.int64]) -> NDArray[np.bool_]:
     return (np.bincount(pairs[0], minlength=len(faces)) > 1)[group]
 
 
-def _figures(faces: Faces, copies: Copies) -> dict[str, Any]:
+def _figures(faces: Faces, copies: Copies, suspects: _Suspects) -> dict[str, Any]:
     near = copies.near_groups
     conflict = near & _conflicting(faces, copies.near)
     tests = near & (faces.usage != TRAINING) & (_in_training(faces, copies.first) < 0)
@@ -242,8 +227,12 @@ def _figures(faces: Faces, copies: Copies) -> dict[str, Any]:
         "near_conflicting_groups": len(np.unique(copies.near[conflict])),
         **_label_figures(faces),
         "unlabelled": int((faces.emotion == UNLABELLED).sum()),
-        "wrong_sizes": _count_sizes(faces.resized),
+        "wrong_sizes": dict(Counter(line.rpartition(": ")[2] for line in faces.resized)),
         "skipped": list(faces.skipped),
+        "suspect_labels": len({one.face for found in suspects.values() for one in found}) if suspects else None,
+        "suspects_by": {name: len(found) for name, found in suspects.items()},
+        "not_a_face": int(not_faces(faces).sum()) if _has_votes(faces) else None,
+        "notes": _notes(faces, suspects),
     }
 
 
@@ -261,7 +250,7 @@ def _copy_figures(faces: Faces, first: NDArray[np.int64]) -> dict[str, Any]:
 
 
 def _by_test(faces: Faces, mask: NDArray[np.bool_]) -> dict[str, int]:
-    """How many faces of each test split; empty where there is no Training that they could stand in."""
+    """How many faces of each test split; empty where there is no Training."""
     tests = [name for name in faces.splits() if name != Usage.TRAINING]
     if not (faces.usage == TRAINING).any():
         return {}
@@ -279,30 +268,13 @@ def _label_figures(faces: Faces) -> dict[str, Any]:
     return {"labels": counts, "published": published, "as_published": counts == published, "imbalance": imbalance}
 
 
-def _vote_figures(faces: Faces, suspects: Mapping[str, Sequence[Suspect]]) -> dict[str, Any]:
-    either = {suspect.face for found in suspects.values() for suspect in found}
-    return {
-        "suspect_labels": len(either) if suspects else None,
-        "suspects_by": {name: len(found) for name, found in suspects.items()},
-        "not_a_face": int(not_faces(faces).sum()) if _has_votes(faces) else None,
-    }
-
-
-def _count_sizes(lines: Sequence[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for line in lines:
-        size = line.rpartition(": ")[2]
-        counts[size] = counts.get(size, 0) + 1
-    return counts
-
-
-def _notes(faces: Faces, suspects: Mapping[str, Sequence[Suspect]]) -> list[str]:
-    """What could not be looked at, and why."""
+def _notes(faces: Faces, suspects: _Suspects) -> list[str]:
+    """What could not be checked, and why."""
     notes = []
     if not _has_votes(faces):
-        notes.append("no FER+ votes: not-a-face rows, and suspect labels by votes, cannot be told (mien data ferplus)")
+        notes.append("not-a-face rows and suspect labels by votes, as there are no FER+ votes (mien data ferplus)")
     if "model" not in suspects:
-        notes.append("no model was named: suspect labels by a model are not looked for (--model)")
+        notes.append("suspect labels by a model, as there is no model (--model)")
     if not (faces.usage == TRAINING).any():
-        notes.append("there is no Training split: what leaks from it cannot be told")
+        notes.append("leaks from Training, as there is no Training split")
     return notes

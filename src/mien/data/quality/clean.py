@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from mien._utils.files import atomic
 from mien.data.builder import TRAINING
 from mien.data.faces import UNLABELLED, USAGES, Faces
 from mien.data.quality.checks import Kind, Quality
-from mien.data.writers import Layout, convert_faces
+from mien.data.writers import Layout, convert_faces, write_rows
 from mien.errors import DataError
 
 
 class Drop(StrEnum):
-    """What can be left out."""
+    """What can be left out: duplicates, near duplicates and the other side of leaks, or a kind of finding."""
 
     DUPLICATES = "duplicates"
     """Identical faces but the first of each group, in the order Training, PublicTest, PrivateTest, then by row."""
@@ -38,41 +37,33 @@ class Drop(StrEnum):
     SUSPECT = "suspect"
     """Suspect labels, by a model or by votes."""
     NOT_A_FACE = "not-a-face"
-    """Rows that most FER+ voters say show no face."""
+    """Rows that show no face according to most FER+ voters."""
 
 
-_BY_FINDING = {
-    Drop.LEAKED: Kind.LEAKED,
-    Drop.CONFLICTING: Kind.CONFLICTING,
-    Drop.CONSTANT: Kind.CONSTANT,
-    Drop.NEAR_BLANK: Kind.NEAR_BLANK,
-    Drop.SUSPECT: Kind.SUSPECT,
-    Drop.NOT_A_FACE: Kind.NOT_A_FACE,
-}
 _SUFFIXES = {".csv": Layout.CSV, ".parquet": Layout.PARQUET, "": Layout.FOLDER}
 
 
 def parse_drops(words: Sequence[str], faces: Faces, model: bool) -> list[Drop]:
-    """The kinds to leave out, checked against what the set can tell.
+    """The kinds to leave out, checked against what the set has.
 
     Args:
         words: such as ``["duplicates", "constant"]``.
         faces: the set.
-        model: whether a model looks for suspect labels.
+        model: whether a model finds suspect labels.
 
     Raises:
         DataError: for no word or an unknown one, and for kinds that need votes or a model that are not there.
     """
     known = ", ".join(Drop)
     if not words:
-        raise DataError("nothing was named to leave out", "--clean", f"Add --drop KIND, of {known}.")
+        raise DataError("nothing was selected to leave out", "--clean", f"Add --drop KIND, of {known}.")
     for word in words:
         if word not in list(Drop):
             raise DataError(f"there is no kind {word!r} to leave out", "--drop", f"Choose of {known}.")
     drops = [Drop(word) for word in words]
     if faces.votes is None and (Drop.NOT_A_FACE in drops or (Drop.SUSPECT in drops and not model)):
         what = "without FER+ votes" + ("" if Drop.NOT_A_FACE in drops else " and without a model")
-        raise DataError(f"{what} these faces cannot be told", faces.name, "Join votes with mien data ferplus.")
+        raise DataError(f"{what} these faces are not known", faces.name, "Join votes with mien data ferplus.")
     return drops
 
 
@@ -90,20 +81,23 @@ def layout_of(out: Path) -> Layout:
 
 def faces_to_drop(quality: Quality, drops: Sequence[Drop]) -> dict[int, list[str]]:
     """Why each face goes: its number -> the kinds that it is left out for, in the order of the numbers."""
-    masks: Mapping[Drop, Callable[[Quality], NDArray[np.bool_]]] = {
-        Drop.DUPLICATES: lambda found: _later(found.faces, found.copies.first),
-        Drop.NEAR: lambda found: _later(found.faces, found.copies.near),
-        Drop.LEAKED_TRAINING: _leaked_training,
-    }
     why: dict[int, list[str]] = {}
     for drop in dict.fromkeys(drops):
-        if drop in masks:
-            numbers = np.flatnonzero(masks[drop](quality)).tolist()
-        else:
-            numbers = sorted({one.face for one in quality.of(_BY_FINDING[drop]) if one.face is not None})
-        for number in numbers:
+        for number in _numbers(quality, drop):
             why.setdefault(number, []).append(str(drop))
     return dict(sorted(why.items()))
+
+
+def _numbers(quality: Quality, drop: Drop) -> list[int]:
+    faces, copies = quality.faces, quality.copies
+    if drop in (Drop.DUPLICATES, Drop.NEAR):
+        mask = _later(faces, copies.first if drop == Drop.DUPLICATES else copies.near)
+    elif drop == Drop.LEAKED_TRAINING:
+        training = faces.usage == TRAINING
+        mask = training & np.isin(copies.first, copies.first[~training])
+    else:
+        return sorted({one.face for one in quality.of(Kind(drop)) if one.face is not None})
+    return np.flatnonzero(mask).tolist()
 
 
 def _later(faces: Faces, group: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -112,13 +106,6 @@ def _later(faces: Faces, group: NDArray[np.int64]) -> NDArray[np.bool_]:
     later = np.zeros(len(faces), dtype=bool)
     later[order[1:]] = group[order[1:]] == group[order[:-1]]
     return later
-
-
-def _leaked_training(quality: Quality) -> NDArray[np.bool_]:
-    faces, first = quality.faces, quality.copies.first
-    training = faces.usage == TRAINING
-    shared: NDArray[np.bool_] = training & np.isin(first, first[~training])
-    return shared
 
 
 def write_clean(quality: Quality, drops: Sequence[Drop], out: str | Path) -> tuple[Faces, Path]:
@@ -131,32 +118,25 @@ def write_clean(quality: Quality, drops: Sequence[Drop], out: str | Path) -> tup
         The faces written, and the log's path.
 
     Raises:
-        DataError: where nothing would be left, or the place cannot be written (:func:`convert_faces`).
+        DataError: where nothing would be left, or ``out`` cannot be written (:func:`convert_faces`).
     """
     out = Path(out).expanduser()
     layout = layout_of(out)
     faces, why = quality.faces, faces_to_drop(quality, drops)
     if len(why) == len(faces):
         raise DataError(f"all {len(faces):,} faces would go", faces.name, "Leave fewer kinds out.")
-    kept = faces.take(np.setdiff1d(np.arange(len(faces)), list(why)))
+    left = faces.take(np.setdiff1d(np.arange(len(faces)), list(why)))
     log = log_of(out)
     with atomic(log) as temporary:
-        _write_log(temporary, faces, why)
-        convert_faces(kept, out, layout)
-    return kept, log
+        reasons = ([faces.row[i], USAGES[faces.usage[i]], label_of(faces, i), ";".join(why[i])] for i in why)
+        write_rows(temporary, ["row", "usage", "label", "why"], reasons)
+        convert_faces(left, out, layout)
+    return left, log
 
 
 def log_of(out: Path) -> Path:
     """The log that :func:`write_clean` writes beside ``out``."""
     return out.with_name(f"{out.stem if out.suffix else out.name}-dropped.csv")
-
-
-def _write_log(path: Path, faces: Faces, why: Mapping[int, Sequence[str]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["row", "usage", "label", "why"])
-        for number, kinds in why.items():
-            writer.writerow([faces.row[number], USAGES[faces.usage[number]], label_of(faces, number), ";".join(kinds)])
 
 
 def label_of(faces: Faces, number: int) -> str:
@@ -171,13 +151,11 @@ def write_findings(quality: Quality, path: str | Path) -> None:
     Columns: ``kind``; ``row`` (in the source), ``usage`` and ``label`` of the face; ``group`` (row of the first face of
     its group); ``twin`` (row of the face that it resembles); ``score``; ``note``. What does not apply is empty.
     """
-    faces = quality.faces
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["kind", "row", "usage", "label", "group", "twin", "score", "note"])
-        for one in quality.findings:
-            place = ["", "", ""]
-            if one.face is not None:
-                place = [str(faces.row[one.face]), USAGES[faces.usage[one.face]], label_of(faces, one.face)]
-            others = ["" if number is None else str(faces.row[number]) for number in (one.group, one.twin)]
-            writer.writerow([one.kind, *place, *others, "" if one.score is None else f"{one.score:g}", one.note])
+    faces, rows = quality.faces, []
+    for one in quality.findings:
+        face: list[object] = ["", "", ""]
+        if one.face is not None:
+            face = [faces.row[one.face], USAGES[faces.usage[one.face]], label_of(faces, one.face)]
+        others = ["" if number is None else faces.row[number] for number in (one.group, one.twin)]
+        rows.append([one.kind, *face, *others, "" if one.score is None else f"{one.score:g}", one.note])
+    write_rows(path, ["kind", "row", "usage", "label", "group", "twin", "score", "note"], rows)

@@ -11,7 +11,7 @@ from mien.data.faces import UNLABELLED, Faces
 from mien.emotions import FERPLUS, FERPLUS_OF_EMOTION, LABELS
 from mien.errors import require
 
-_SEEN = len(FERPLUS) - 2  # the eight emotions; unknown and "not a face" come after them
+_EMOTIONS = len(FERPLUS) - 2  # the eight emotions; unknown and "not a face" come after them
 NOT_A_FACE = FERPLUS.index("nf")
 """Where the votes for "not a face" stand among FER+'s columns."""
 
@@ -21,7 +21,7 @@ class Suspect(NamedTuple):
 
     Attributes:
         face: the face's number, 0 to N - 1.
-        better: the name of what it seems to show, such as ``"Sad"`` or FER+'s ``"contempt"``.
+        better: the class that it seems to show, such as ``"Sad"`` or FER+'s ``"contempt"``.
         score: how sure that is, 0 to 1.
     """
 
@@ -35,7 +35,7 @@ def by_votes(faces: Faces) -> list[Suspect]:
 
     A single vote counts as none, as in the official filtering (Barsoum et al. 2016, arXiv:1608.01041). The score is the
     other emotion's share of the votes less the label's. Faces without a label and those that most voters call no face
-    or do not know are not judged.
+    or do not know are passed over.
 
     Raises:
         DataError: where the set has no votes, or its classes are not the seven emotions.
@@ -44,18 +44,18 @@ def by_votes(faces: Faces) -> list[Suspect]:
     assert faces.votes is not None
     votes = faces.votes.astype(np.int64)
     total = np.maximum(votes.sum(1), 1)
-    own = np.take_along_axis(votes, np.array(FERPLUS_OF_EMOTION)[faces.emotion][:, None], 1)[:, 0]  # (N,)
-    best = votes[:, :_SEEN].argmax(1)
-    most = votes[:, :_SEEN].max(1)
+    numbers = np.arange(len(faces))
+    own = votes[numbers, np.array(FERPLUS_OF_EMOTION)[faces.emotion]]  # (N,)
+    best, most = votes[:, :_EMOTIONS].argmax(1), votes[:, :_EMOTIONS].max(1)
     found = np.flatnonzero((faces.emotion != UNLABELLED) & (own <= 1) & (most > total / 2))
-    score = most / total - np.take_along_axis(shares, np.maximum(faces.emotion, 0)[:, None], 1)[:, 0]
+    score = most / total - shares[numbers, np.maximum(faces.emotion, 0)]
     return _ranked(found, [_NAMES[column] for column in best[found]], score[found])
 
 
 def by_model(
-    faces: Faces, probabilities: NDArray[np.floating], judged: NDArray[np.bool_] | NDArray[np.int64]
+    faces: Faces, probabilities: NDArray[np.floating], which: NDArray[np.bool_] | NDArray[np.int64]
 ) -> list[Suspect]:
-    """Labels that a model's probabilities speak against, by confident learning (cleanlab).
+    """Labels that a model's probabilities contradict, by confident learning (cleanlab).
 
     Northcutt et al., "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021, arXiv:1911.00068: how many
     labels are wrong is estimated from the confident joint of given and probable labels; that many faces with the lowest
@@ -64,30 +64,30 @@ def by_model(
 
     Args:
         faces: N faces.
-        probabilities: float (M, C), rows summing to 1, of the M judged faces. They must be held out: of a model that
-            has not seen these faces, for one that has trained on a wrong label has learned to agree with it.
-        judged: which faces these are, a mask bool (N,) or numbers int (M,); those without a label are passed over.
+        probabilities: float (M, C), rows summing to 1, of M faces. They must be held out: of a model that was not
+            trained on these faces, for one that has trained on a wrong label has learned to agree with it.
+        which: which faces these are, a mask bool (N,) or numbers int (M,); those without a label are passed over.
 
     Raises:
         MissingExtraError: where cleanlab is not installed.
     """
-    rows = np.arange(len(faces))[judged]
+    rows = np.arange(len(faces))[which]
     known = faces.emotion[rows] != UNLABELLED
     rows, certain = rows[known], np.asarray(probabilities, np.float64)[known]
     if not len(rows):
         return []
     labels = faces.emotion[rows]
     wrong = _label_issues(labels, certain)
-    places = np.arange(len(rows))
+    own = (np.arange(len(rows)), labels)
     others = certain.copy()
-    others[places, labels] = -1.0
+    others[own] = -1.0
     better = others.argmax(1)
-    score = np.maximum(others.max(1) - certain[places, labels], 0.0)
+    score = np.maximum(others.max(1) - certain[own], 0.0)
     return _ranked(rows[wrong], [faces.labels[label] for label in better[wrong]], score[wrong])
 
 
 def _label_issues(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """bool (M,). cleanlab wants every class among the labels: the others' columns go, and rows sum to 1 again."""
+    """bool (M,). cleanlab requires every class among the labels: the others' columns go, and rows sum to 1 again."""
     cleanlab = require("cleanlab.filter", "train")
     classes, numbers = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
@@ -99,7 +99,7 @@ def _label_issues(labels: NDArray[np.int64], probabilities: NDArray[np.float64])
 
 
 def not_faces(faces: Faces) -> NDArray[np.bool_]:
-    """bool (N,): where more than half of the FER+ votes say that there is no face.
+    """bool (N,): where more than half of the FER+ votes are for "not a face".
 
     Raises:
         DataError: where the set has no votes.
@@ -111,7 +111,7 @@ def not_faces(faces: Faces) -> NDArray[np.bool_]:
 
 
 _NAMES = tuple(
-    next((label for label, place in zip(LABELS, FERPLUS_OF_EMOTION, strict=True) if place == column), word)
+    next((label for label, ours in zip(LABELS, FERPLUS_OF_EMOTION, strict=True) if ours == column), word)
     for column, word in enumerate(FERPLUS)
 )
 
@@ -119,4 +119,4 @@ _NAMES = tuple(
 def _ranked(found: NDArray[np.int64], better: list[str], score: NDArray[np.floating]) -> list[Suspect]:
     """The surest first; of equally sure ones the first."""
     order = np.lexsort((found, -score))
-    return [Suspect(int(found[place]), better[place], round(float(score[place]), 4)) for place in order]
+    return [Suspect(int(found[i]), better[i], round(float(score[i]), 4)) for i in order]

@@ -8,6 +8,7 @@ import io
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
@@ -33,18 +34,7 @@ class _Header(NamedTuple):
     pixels: int
     emotion: int | None
     usage: int | None
-
-
-class _Row(NamedTuple):
-    number: int
-    line: int
-    emotion: int
-    usage: int
-    text: bytes
-
-    @property
-    def place(self) -> str:
-        return place_of(self.number, self.line)
+    default: int  # the split of every row where the table has no column of splits
 
 
 def read_csv(files: Sequence[Path], builder: Builder) -> None:
@@ -127,25 +117,13 @@ def _read_table(file: io.BufferedReader, path: Path, builder: Builder, first: in
     """Read one table whose rows are numbered from ``first``; returns how many rows it has."""
     stream = lines_of(file)
     header = _read_header(next(stream, b""), path)
-    default = _default_usage(header, path)
     builder.is_fer2013 = header.usage is not None or path.name.lower() in _PAIR
-    block: list[_Row] = []
+    lines = ((number, line) for number, line in enumerate(stream, start=2) if line.strip())
     count = 0
-    for number, line in enumerate(stream, start=2):
-        if not line.strip():
-            continue
-        try:
-            block.append(_read_row(line, header, default, first + count, number, builder))
-        except ValueError as error:
-            _add_block(block, path, builder)  # so that bad rows are reported in the order of the file
-            block = []
-            builder.bad(path, place_of(first + count, number), error)
-        count += 1
-        if len(block) == _BLOCK:
-            _add_block(block, path, builder)
-            block = []
-            tick()
-    _add_block(block, path, builder)
+    while block := list(islice(lines, _BLOCK)):
+        _add_block(block, first + count, header, path, builder)
+        count += len(block)
+        tick()
     tick()
     return count
 
@@ -157,25 +135,22 @@ def _read_header(line: bytes, path: Path) -> _Header:
         raise DataError(what, path, "FER2013's tables have the columns emotion, Usage and pixels.")
     find = {name: position for position, name in enumerate(columns)}
     label = next((find[name] for name in LABEL_COLUMNS if name in find), None)
-    header = _Header(delimiter_of(line), len(columns), find["pixels"], label, find.get("usage", find.get("split")))
-    if header.emotion is None and header.usage is not None:
+    usage = find.get("usage", find.get("split"))
+    if label is None and usage is not None:
         raise DataError("the header has no column emotion", path, "Add the labels, 0 to 6, as the column emotion.")
-    return header
+    is_test = label is None or path.stem.lower().startswith("test")  # of Kaggle's train.csv and test.csv
+    default = USAGES.index(Usage.TEST) if is_test else TRAINING
+    return _Header(delimiter_of(line), len(columns), find["pixels"], label, usage, default)
 
 
-def _default_usage(header: _Header, path: Path) -> int:
-    """Tables without the column Usage are Kaggle's train.csv and test.csv."""
-    is_test = header.emotion is None or path.stem.lower().startswith("test")
-    return USAGES.index(Usage.TEST) if is_test else TRAINING
-
-
-def _read_row(line: bytes, header: _Header, default: int, number: int, line_number: int, builder: Builder) -> _Row:
+def _read_row(line: bytes, header: _Header, builder: Builder) -> tuple[bytes, int, int]:
+    """The text of a row's pixels, its label and its split."""
     fields = split_row(line, header.delimiter)
     if len(fields) != header.width:
         raise ValueError(f"it has {len(fields)} fields, the header {header.width}; the file may be cut off here")
-    usage = default if header.usage is None else usage_from_word(fields[header.usage].decode("utf-8", "replace"))
+    usage = header.default if header.usage is None else usage_from_word(fields[header.usage].decode("utf-8", "replace"))
     word = "" if header.emotion is None else fields[header.emotion].decode("utf-8", "replace")
-    return _Row(number, line_number, builder.label(word, usage), usage, fields[header.pixels].strip())
+    return fields[header.pixels].strip(), builder.label(word, usage), usage
 
 
 def split_row(line: bytes, delimiter: bytes) -> list[bytes]:
@@ -193,32 +168,21 @@ def split_row(line: bytes, delimiter: bytes) -> list[bytes]:
         raise ValueError(f"it is not a row of a table ({error})") from error
 
 
-def _add_block(block: list[_Row], path: Path, builder: Builder) -> None:
-    if not block:
+def _add_block(block: list[tuple[int, bytes]], first: int, header: _Header, path: Path, builder: Builder) -> None:
+    """Add lines and their numbers in one go, or one by one where a row is uneven or bad, which is then reported."""
+    try:
+        texts, labels, usages = zip(*(_read_row(line, header, builder) for _, line in block), strict=True)
+        pixels = parse_pixels(texts)
+    except ValueError:
+        pixels = None
+    if pixels is not None:
+        builder.add(pixels, labels, usages, range(first, first + len(block)))
         return
-    pixels = parse_pixels([row.text for row in block])
-    if pixels is None:
-        block, pixels = _parse_each(block, path, builder)
-    builder.add(
-        pixels.reshape(-1, SIDE, SIDE),  # (n, 48, 48)
-        [row.emotion for row in block],
-        [row.usage for row in block],
-        [row.number for row in block],
-    )
-
-
-def _parse_each(block: list[_Row], path: Path, builder: Builder) -> tuple[list[_Row], NDArray[np.uint8]]:
-    """Row by row: slower, but it takes uneven spaces and knows which row is bad, and why."""
-    good: list[_Row] = []
-    pixels: list[NDArray[np.uint8]] = []
-    for row in block:
-        try:
-            pixels.append(parse_row(row.text))
-        except ValueError as error:
-            builder.bad(path, row.place, str(error))
-        else:
-            good.append(row)
-    return good, np.array(pixels, dtype=np.uint8).reshape(len(good), _PIXELS)
+    for row, (number, line) in enumerate(block, start=first):
+        with builder.checked(path, place_of(row, number)):
+            text, label, usage = _read_row(line, header, builder)
+            found = parse_pixels([text])
+            builder.append(parse_row(text) if found is None else found[0], label, usage, row)
 
 
 def parse_pixels(texts: Sequence[bytes]) -> NDArray[np.uint8] | None:
@@ -270,5 +234,5 @@ def parse_row(text: bytes) -> NDArray[np.uint8]:
 
 
 def place_of(number: int, line: int) -> str:
-    """What errors call a row: its number among the rows from 0, told from 1, and the line of the file."""
+    """What errors call a row: its number among the rows, counted from 1, and the line of the file."""
     return f"data row {number + 1} (line {line})"

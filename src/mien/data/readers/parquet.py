@@ -8,46 +8,38 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.builder import TRAINING, Builder, usage_from_word
+from mien.data.builder import TRAINING, Builder, first_usage, usage_from_word
 from mien.data.classes import Classes, table_classes
 from mien.data.faces import SIDE
-from mien.data.readers.images import decode_all
+from mien.data.readers.images import decode_face
 from mien.emotions import FERPLUS
 from mien.errors import DataError, require
 
 _BATCH = 2048
 OWN = b"mien.own_classes"
 """The metadata by which mien marks a parquet file whose classes are as they stand, whatever they are called."""
-_VOTES = [f"ferplus_{name}" for name in FERPLUS]
+VOTES = [f"ferplus_{name}" for name in FERPLUS]
+"""The columns of the FER+ votes."""
 
 
 class _Shard(NamedTuple):
+    """A file; the split of rows that have none of their own; its columns; what its metadata call the labels."""
+
     path: Path
     file: Any
-    usage: int
-
-
-class _Layout(NamedTuple):
+    split: int
     label: str
     usage: str | None
-    votes: bool
+    votes: list[str]
     names: tuple[str, ...] | None
     classes: Classes | None
-
-    @property
-    def is_fer2013(self) -> bool:
-        """Whether the columns are FER2013's: its labels are numbers in its own order."""
-        return self.label == "emotion" and self.usage is not None
-
-    @property
-    def columns(self) -> list[str]:
-        return ["image", self.label, *([self.usage] if self.usage else []), *(_VOTES if self.votes else [])]
 
 
 def read_parquet(files: Sequence[Path], root: Path, builder: Builder) -> None:
@@ -57,34 +49,35 @@ def read_parquet(files: Sequence[Path], root: Path, builder: Builder) -> None:
         DataError: where a file is damaged or lacks the columns of image and label.
         BadRowError: at the first bad row, unless the builder skips them.
     """
-    parquet = require("pyarrow.parquet", "train")
-    shards = sorted(
-        (_Shard(path, _open(parquet, path), _usage_of_shard(path, root)) for path in files),
-        key=lambda shard: (shard.usage, shard.path),
-    )
+    shards = sorted((_open(path, root) for path in files), key=lambda shard: (shard.split, shard.path))
     total = sum(shard.file.metadata.num_rows for shard in shards)
-    builder.labels = _labels([_layout(shard) for shard in shards], root) or builder.labels
-    builder.is_fer2013 = all(_layout(shard).is_fer2013 for shard in shards)
+    if len({shard.classes.names if shard.classes else None for shard in shards}) > 1:
+        raise DataError("its files name different classes", root, "Read them one by one.")
+    builder.classes = shards[0].classes
+    builder.is_fer2013 = all(shard.label == "emotion" and shard.usage is not None for shard in shards)
     row = 0
     with ThreadPoolExecutor() as pool:
         for shard in shards:
             row = _read_shard(shard, pool, builder, row, total)
 
 
-def _labels(layouts: Sequence[_Layout], root: Path) -> tuple[str, ...] | None:
-    """The classes of one's own that the shards name; None for the seven emotions."""
-    named = list(dict.fromkeys(layout.classes.names if layout.classes else None for layout in layouts))
-    if len(named) > 1:
-        raise DataError("its files name different classes", root, "Read them one by one.")
-    return named[0] if named else None
-
-
-def _open(parquet: Any, path: Path) -> Any:
-    arrow = require("pyarrow", "train")
+def _open(path: Path, root: Path) -> _Shard:
+    arrow, parquet = require("pyarrow", "train"), require("pyarrow.parquet", "train")
     try:
-        return parquet.ParquetFile(path, pre_buffer=False)  # which would keep all that was read until the file goes
+        file = parquet.ParquetFile(path, pre_buffer=False)  # which would keep all that was read until the file goes
+        schema = file.schema_arrow
     except (arrow.ArrowException, OSError, ValueError, LookupError) as error:
         raise _damaged(path, error) from error
+    label = next((name for name in ("emotion", "label", "labels") if name in schema.names), None)
+    if label is None or "image" not in schema.names or not _holds_bytes(schema.field("image").type):
+        what = f"it needs the columns image (encoded bytes) and emotion (or label); it has {', '.join(schema.names)}"
+        raise DataError(what, path, "Rename the columns, or convert the data set with mien data convert.")
+    usage = next((name for name in schema.names if name.lower() == "usage"), None)
+    metadata = schema.metadata or {}
+    names = class_names(metadata, label)
+    classes = table_classes(names, OWN in metadata, path)
+    votes = VOTES if set(VOTES) <= set(schema.names) else []
+    return _Shard(path, file, _usage_of_shard(path, root), label, usage, votes, names, classes)
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
@@ -94,26 +87,9 @@ def _damaged(path: Path, error: Exception) -> DataError:
 def _usage_of_shard(path: Path, root: Path) -> int:
     """The split in a shard's name, as in ``test-00000-of-00001.parquet``, or in its folder's; else Training."""
     relative = path.relative_to(root) if path != root else Path(path.name)
-    for part in reversed(relative.with_suffix("").parts):
-        for word in re.split(r"[^A-Za-z]+", part):
-            try:
-                return usage_from_word(word)
-            except ValueError:
-                continue
-    return TRAINING
-
-
-def _layout(shard: _Shard) -> _Layout:
-    schema = shard.file.schema_arrow
-    label = next((name for name in ("emotion", "label", "labels") if name in schema.names), None)
-    if label is None or "image" not in schema.names or not _holds_bytes(schema.field("image").type):
-        what = f"it needs the columns image (encoded bytes) and emotion (or label); it has {', '.join(schema.names)}"
-        raise DataError(what, shard.path, "Rename the columns, or convert the data set with mien data convert.")
-    usage = next((name for name in schema.names if name.lower() == "usage"), None)
-    notes = schema.metadata or {}
-    names = class_names(notes, label)
-    classes = table_classes(names, OWN in notes, shard.path)
-    return _Layout(label, usage, set(_VOTES) <= set(schema.names), names, classes)
+    words = (re.split(r"[^A-Za-z]+", part) for part in reversed(relative.with_suffix("").parts))
+    usage = first_usage(chain.from_iterable(words))
+    return TRAINING if usage is None else usage
 
 
 def _holds_bytes(kind: Any) -> bool:
@@ -133,44 +109,36 @@ def class_names(metadata: Mapping[bytes, bytes], label: str) -> tuple[str, ...] 
     return tuple(str(name) for name in names)
 
 
-def _read_shard(shard: _Shard, pool: ThreadPoolExecutor, builder: Builder, row: int, total: int) -> int:
+def _read_shard(shard: _Shard, pool: ThreadPoolExecutor, builder: Builder, first: int, total: int) -> int:
+    """Add a file whose rows are numbered from ``first``; returns the number after its last."""
     arrow = require("pyarrow", "train")
-    layout = _layout(shard)
-    first = row
+    columns = ["image", shard.label, *([shard.usage] if shard.usage else []), *shard.votes]
+    row = first
     try:
-        for batch in shard.file.iter_batches(_BATCH, columns=layout.columns):
-            _add_batch(batch, shard, layout, pool, builder, range(row, row + len(batch)), first)
+        for batch in shard.file.iter_batches(_BATCH, columns=columns):
+            _add_batch(batch, shard, pool, builder, row, first)
             row += len(batch)
             builder.tick(row, total, "faces")
+        builder.flush()
     except (arrow.ArrowException, OSError, ValueError, LookupError) as error:
         raise _damaged(shard.path, error) from error
     return row
 
 
-def _add_batch(
-    batch: Any, shard: _Shard, layout: _Layout, pool: ThreadPoolExecutor, builder: Builder, rows: range, first: int
-) -> None:
-    table = {name: batch.column(name).to_pylist() for name in layout.columns if name not in _VOTES}
-    usages = table[layout.usage] if layout.usage else [None] * len(rows)
-    blobs = [blob["bytes"] if isinstance(blob, dict) else blob for blob in table["image"]]
-    good: list[int] = []
-    images, emotion, usage = [], [], []
-    for position, image in enumerate(decode_all(pool, blobs)):
-        try:
-            if isinstance(image, ValueError):
-                raise image
-            split = shard.usage if usages[position] is None else usage_from_word(str(usages[position]))
-            emotion.append(_label(table[layout.label][position], split, layout, builder))
-        except ValueError as error:
-            builder.bad(shard.path, f"data row {rows[position] - first + 1}", error)
-        else:
-            good.append(position)
-            images.append(image.face)
-            usage.append(split)
-            builder.note_size(shard.path, f"data row {rows[position] - first + 1}", image.size)
-    votes = np.array([_votes(batch.column(name)) for name in _VOTES]).T[good] if layout.votes else None  # (n, 10)
-    faces = np.array(images, dtype=np.uint8).reshape(-1, SIDE, SIDE)
-    builder.add(faces, emotion, usage, [rows[position] for position in good], votes)
+def _add_batch(batch: Any, shard: _Shard, pool: ThreadPoolExecutor, builder: Builder, row: int, first: int) -> None:
+    blobs = (blob["bytes"] if isinstance(blob, dict) else blob for blob in batch.column("image").to_pylist())
+    images = [pool.submit(decode_face, blob) for blob in blobs]
+    labels = batch.column(shard.label).to_pylist()
+    usages = batch.column(shard.usage).to_pylist() if shard.usage else [None] * len(batch)
+    votes = np.array([_votes(batch.column(name)) for name in shard.votes]).T if shard.votes else None  # (n, 10)
+    for i, image in enumerate(images):
+        place = f"data row {row + i - first + 1}"
+        with builder.checked(shard.path, place):
+            face, size = image.result()
+            usage = shard.split if usages[i] is None else usage_from_word(str(usages[i]))
+            label = _label(labels[i], usage, shard, builder)
+            builder.append(face, label, usage, row + i, None if votes is None else votes[i])
+            builder.note_size(shard.path, place, size)
 
 
 def _votes(column: Any) -> NDArray[np.uint8]:
@@ -178,15 +146,12 @@ def _votes(column: Any) -> NDArray[np.uint8]:
     return votes.clip(0, 255).astype(np.uint8)
 
 
-def _label(value: object, usage: int, layout: _Layout, builder: Builder) -> int:
+def _label(value: object, usage: int, shard: _Shard, builder: Builder) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if layout.names is not None and isinstance(value, int) and 0 <= value < len(layout.names):
-        value = layout.names[value]
-    word = "" if value is None else str(value)
-    if layout.classes is not None and word not in ("", "-1"):
-        return layout.classes.index(word)
-    return builder.label(word, usage)
+    if shard.names is not None and isinstance(value, int) and 0 <= value < len(shard.names):
+        value = shard.names[value]
+    return builder.label("" if value is None else str(value), usage)
 
 
 def read_npz(path: Path, builder: Builder) -> None:
@@ -203,7 +168,16 @@ def read_npz(path: Path, builder: Builder) -> None:
         if array.shape != shapes[name] or (name in ("images", "ferplus") and array.dtype.kind not in "ui"):
             what = f"the array {name} must be {shapes[name]}, not {array.dtype} {array.shape}"
             raise DataError(what, path, "Write it again in the layout that mien reads.")
-    _add_arrays(arrays, path, builder)
+    images, votes = arrays["images"], arrays.get("ferplus")
+    if images.size and not (images.min() >= 0 and images.max() <= 255):
+        raise DataError("the array images holds values outside 0 to 255", path, "Write it as uint8.")
+    builder.is_fer2013 = True
+    for row, (label, word) in enumerate(zip(arrays["emotion"].tolist(), arrays["usage"].tolist(), strict=True)):
+        with builder.checked(path, f"data row {row + 1}"):
+            usage = usage_from_word(str(word))
+            emotion = builder.label(str(label), usage)
+            face, count = images[row].astype(np.uint8), None if votes is None else votes[row].astype(np.uint8)
+            builder.append(face, emotion, usage, row, count)
 
 
 def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -216,26 +190,3 @@ def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"the archive lacks an array ({error.args[0]})", path, mend) from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"the npz file is damaged ({error})", path, "Write it again.") from error
-
-
-def _add_arrays(arrays: dict[str, NDArray[Any]], path: Path, builder: Builder) -> None:
-    builder.is_fer2013 = True
-    good: list[int] = []
-    emotion, usage = [], []
-    for row, (label, word) in enumerate(zip(arrays["emotion"].tolist(), arrays["usage"].tolist(), strict=True)):
-        try:
-            split = usage_from_word(str(word))
-            emotion.append(builder.label(str(label), split))
-        except ValueError as error:
-            builder.bad(path, f"data row {row + 1}", error)
-        else:
-            usage.append(split)
-            good.append(row)
-    votes = arrays["ferplus"][good].astype(np.uint8) if "ferplus" in arrays else None
-    builder.add(_as_pixels(arrays["images"][good], path), emotion, usage, good, votes)
-
-
-def _as_pixels(images: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    if images.size and not (images.min() >= 0 and images.max() <= 255):
-        raise DataError("the array images holds values outside 0 to 255", path, "Write it as uint8.")
-    return images.astype(np.uint8)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mien.data.builder import TRAINING, Builder, usage_from_word
-from mien.data.classes import CLASSES_FILE, folder_classes
+from mien.data.classes import CLASSES_FILE, HINT, folder_classes
 from mien.data.readers.csv_files import LABEL_COLUMNS, delimiter_of, header_columns, lines_of, place_of, split_row
-from mien.data.readers.images import Placed, add_files, label_of
+from mien.data.readers.images import LabelledFile, add_files
 
 _PATHS = ("path", "image", "file", "filename")
 _SPLITS = ("usage", "split")
@@ -79,17 +79,15 @@ def read_list(rows: list[Listed], path: Path, builder: Builder) -> None:
         DataError: where the names of one's own classes cannot be used.
         BadRowError: at the first bad row or image, unless the builder skips them.
     """
-    classes = folder_classes(path.parent, {row.label for row in rows if row.label.lower() not in ("", "-1", "nan")})
-    builder.labels = classes.names if classes else builder.labels
-    placed: list[Placed] = []
+    words = {row.label for row in rows if row.label.lower() not in ("", "-1", "nan")}
+    builder.classes, builder.hint = folder_classes(path.parent, words), f"; {HINT}"
+    labelled: list[LabelledFile] = []
     numbers: list[int] = []
     for row in rows:
-        try:
+        with builder.checked(path, place_of(row.number, row.line)):
             if row.fault:
                 raise ValueError(row.fault)
             usage = TRAINING if row.split is None else usage_from_word(row.split)
-            placed.append(Placed(row.path, label_of(row.label, usage, builder, classes), usage, None))
+            labelled.append(LabelledFile(row.path, builder.label(row.label, usage), usage, None))
             numbers.append(row.number)
-        except ValueError as error:
-            builder.bad(path, place_of(row.number, row.line), error)
-    add_files(placed, numbers, builder)
+    add_files(labelled, numbers, builder)

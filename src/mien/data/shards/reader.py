@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,13 +22,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mien.data.decoding import PGM
 from mien.data.faces import SIDE, USAGES, Faces, Usage, join, pixel_keys
-from mien.emotions import FERPLUS, LABELS
+from mien.data.readers.parquet import VOTES
+from mien.emotions import LABELS
 from mien.errors import DataError, require
 
 INDEX = "shards.json"
-PIXELS = SIDE * SIDE
-VOTES = [f"ferplus_{name}" for name in FERPLUS]
-_AGAIN = "Fetch or write the shards again."
+_MEND = "Fetch or write the shards again."
 _OPEN_FILES = 8
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +43,7 @@ class ShardFile(BaseModel):
     blocks: list[str]
 
 
-class Part(BaseModel):
+class SplitIndex(BaseModel):
     """One split: how many faces each class has, how many have no label, and its files in order."""
 
     model_config = _STRICT
@@ -62,7 +59,7 @@ class Part(BaseModel):
 
 
 class Index(BaseModel):
-    """What ``shards.json`` says of the folder."""
+    """What ``shards.json`` holds."""
 
     model_config = _STRICT
 
@@ -74,7 +71,7 @@ class Index(BaseModel):
     """Whether the faces have FER+ votes."""
     fingerprint: str
     """As :attr:`mien.data.Faces.fingerprint` of the same faces in memory, split after split."""
-    splits: dict[Usage, Part]
+    splits: dict[Usage, SplitIndex]
 
     def to_text(self) -> str:
         """JSON with a checksum."""
@@ -91,10 +88,10 @@ class Index(BaseModel):
         try:
             whole = json.loads(text)
             if whole["checksum"] != _checksum(whole["index"]):
-                raise DataError("the index is damaged (its checksum is another)", path, _AGAIN)
+                raise DataError("the index is damaged (its checksum is another)", path, _MEND)
             return cls.model_validate(whole["index"])
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError("the index is damaged, or of another version of mien", path, _AGAIN) from error
+            raise DataError("the index is damaged, or of another version of mien", path, _MEND) from error
 
 
 def _checksum(content: object) -> str:
@@ -112,7 +109,7 @@ def block_digest(faces: Faces) -> str:
 
 @dataclass(frozen=True)
 class Shards:
-    """A data set in a folder of shards, of which only what is asked for is read.
+    """A data set in a folder of shards, of which only what is needed is read.
 
     Attributes:
         root: the folder.
@@ -124,7 +121,7 @@ class Shards:
 
     @classmethod
     def open(cls, root: str | Path) -> Shards:
-        """Read the index, and look whether every file is there in its full length.
+        """Read the index, and check that every file is there in its full length.
 
         Raises:
             DataError: where the folder has no index, or it is damaged, or a file is missing or cut off.
@@ -137,20 +134,17 @@ class Shards:
             mend = "Write one: mien data convert D OUT --to shards."
             raise DataError(f"this is no folder of shards (there is no {INDEX})", root, mend) from error
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"the index cannot be read ({error})", path, _AGAIN) from error
-        shards = cls(root, Index.from_text(text, path))
-        shards._check_files()
-        return shards
-
-    def _check_files(self) -> None:
-        for file in (file for part in self.index.splits.values() for file in part.files):
-            path = self.root / file.name
+            raise DataError(f"the index cannot be read ({error})", path, _MEND) from error
+        index = Index.from_text(text, path)
+        for file in (file for split in index.splits.values() for file in split.files):
+            path = root / file.name
             try:
                 size = path.stat().st_size
             except OSError as error:
-                raise DataError(f"the shard is missing ({error.strerror})", path, _AGAIN) from error
+                raise DataError(f"the shard is missing ({error.strerror})", path, _MEND) from error
             if size != file.bytes:
-                raise DataError(f"the shard has {size:,} bytes; it had {file.bytes:,} when written", path, _AGAIN)
+                raise DataError(f"the shard has {size:,} bytes; it had {file.bytes:,} when written", path, _MEND)
+        return cls(root, index)
 
     @property
     def name(self) -> str:
@@ -207,9 +201,8 @@ class Shards:
     def _usages(self, split: str) -> list[Usage]:
         if split not in list(Usage):
             raise DataError(f"there is no split {split!r}", self.name, f"Choose one of {', '.join(Usage)}.")
-        tests = [usage for usage in USAGES if usage != Usage.TRAINING]
-        wanted = tests if split == Usage.TEST else [Usage(split)]
-        found = [usage for usage in wanted if usage in self.index.splits]
+        selected = USAGES[1:] if split == Usage.TEST else [Usage(split)]
+        found = [usage for usage in selected if usage in self.index.splits]
         if not found:
             raise DataError(f"no faces in the split {split}", self.name, f"It has {', '.join(self.splits())}.")
         return found
@@ -217,10 +210,10 @@ class Shards:
     def clean(self, faces: Faces) -> NDArray[np.bool_]:
         """bool (N,): True where a face's pixels do not occur in Training, which is read once for it."""
         keys = pixel_keys(faces.images)
-        asked, seen = set(keys), set[bytes]()
+        unknown, copied = set(keys), set[bytes]()
         for block in self.split(Usage.TRAINING):
-            seen |= asked.intersection(pixel_keys(block.images))
-        return np.fromiter((key not in seen for key in keys), dtype=bool, count=len(keys))
+            copied |= unknown.intersection(pixel_keys(block.images))
+        return np.array([key not in copied for key in keys], dtype=bool)
 
 
 class ShardSplit:
@@ -233,28 +226,22 @@ class ShardSplit:
 
     def __init__(self, shards: Shards, usage: Usage) -> None:
         self.shards, self.usage = shards, usage
-        self.part = shards.index.splits[usage]
-        self.block = shards.index.block
-        self.labels, self.name = shards.labels, shards.name
-        self._first_blocks = [0, *accumulate(len(file.blocks) for file in self.part.files)]
-        self._files: OrderedDict[Path, Any] = OrderedDict()
+        self.index, self.block = shards.index.splits[usage], shards.index.block
+        self.labels, self.name, self.has_votes = shards.labels, shards.name, shards.index.votes
+        self._blocks = [(file, inner) for file in self.index.files for inner in range(len(file.blocks))]
+        self._open = lru_cache(_OPEN_FILES)(require("pyarrow.parquet", "train").ParquetFile)
         before = USAGES[: USAGES.index(usage)]
         self._first_row = sum(shards.splits().get(str(other), 0) for other in before)
 
     def __len__(self) -> int:
-        return self.part.rows
+        return self.index.rows
 
     def __iter__(self) -> Iterator[Faces]:
-        return map(self.read, range(self._first_blocks[-1]))
-
-    @property
-    def has_votes(self) -> bool:
-        """Whether the faces have FER+ votes."""
-        return self.shards.index.votes
+        return map(self.read, range(len(self._blocks)))
 
     def label_counts(self) -> dict[str, int]:
         """How many faces each class has, in the order of the classes."""
-        return dict(zip(self.labels, self.part.labels, strict=True))
+        return dict(zip(self.labels, self.index.labels, strict=True))
 
     def read(self, number: int) -> Faces:
         """The faces of one block, which hold rows ``number * block`` and on of the split.
@@ -262,61 +249,31 @@ class ShardSplit:
         Raises:
             DataError: where the file is damaged; it names the file.
         """
-        place = bisect_right(self._first_blocks, number) - 1
-        file, inner = self.part.files[place], number - self._first_blocks[place]
+        file, inner = self._blocks[number]
         path = self.shards.root / file.name
+        columns = ["image", "emotion", *(VOTES if self.has_votes else [])]
         arrow = require("pyarrow", "train")
         try:
-            faces = self._to_faces(self._open(path).read_row_group(inner, self._columns(), use_threads=False), number)
+            table = self._open(path).read_row_group(inner, columns, use_threads=False)
+            faces = self._to_faces(table, number)
         except (arrow.ArrowException, OSError, ValueError, LookupError) as error:
-            raise DataError(f"the shard is damaged ({str(error).splitlines()[0]})", path, _AGAIN) from error
+            raise DataError(f"the shard is damaged ({str(error).splitlines()[0]})", path, _MEND) from error
         if block_digest(faces) != file.blocks[inner]:
             rows = f"{inner * self.block + 1:,} to {inner * self.block + len(faces):,}"
-            raise DataError(f"the shard is damaged (its rows {rows} are not those that were written)", path, _AGAIN)
+            raise DataError(f"the shard is damaged (its rows {rows} are not those that were written)", path, _MEND)
         return faces
-
-    def _columns(self) -> list[str]:
-        return ["image", "emotion", *(VOTES if self.has_votes else [])]
-
-    def _open(self, path: Path) -> Any:
-        """The file's reader; those used last stay open."""
-        file = self._files.pop(path, None)
-        if file is None:
-            file = require("pyarrow.parquet", "train").ParquetFile(path)
-        self._files[path] = file
-        if len(self._files) > _OPEN_FILES:
-            self._files.popitem(last=False)[1].close()
-        return file
 
     def _to_faces(self, table: Any, number: int) -> Faces:
         n, first = len(table), self._first_row + number * self.block
-        votes = [_numbers(table, name, np.uint8) for name in self._columns()[2:]]
+        if any(column.null_count for column in table.columns):
+            raise ValueError("a column has gaps")
+        files = np.frombuffer(b"".join(table["image"].to_pylist()), np.uint8).reshape(n, -1)  # (n, 13 + 2304)
+        votes = [table[name].to_numpy().astype(np.uint8) for name in VOTES] if self.has_votes else []
         return Faces(
-            images=_pixels(table.column("image")),
-            emotion=_numbers(table, "emotion", np.int64),
-            usage=np.full(n, USAGES.index(self.usage), dtype=np.uint8),
+            images=files[:, len(PGM) :].reshape(-1, SIDE, SIDE),
+            emotion=table["emotion"].to_numpy().astype(np.int64),
+            usage=np.full(n, USAGES.index(self.usage), np.uint8),
             row=np.arange(first, first + n),
             votes=np.stack(votes, axis=1) if votes else None,
             name=self.name,
         )
-
-
-def _numbers(table: Any, name: str, kind: type[np.integer[Any]]) -> NDArray[Any]:
-    column = table.column(name)
-    if column.null_count:
-        raise ValueError(f"the column {name} has gaps")
-    numbers: NDArray[Any] = column.to_numpy().astype(kind)
-    return numbers
-
-
-def _pixels(column: Any) -> NDArray[np.uint8]:
-    """Images (n, 48, 48) out of PGM files of one size that lie one behind the other: nothing needs to be decoded."""
-    parts = []
-    for chunk in column.chunks:
-        _, offsets, data = chunk.buffers()
-        ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-        if chunk.null_count or (np.diff(ends) != len(PGM) + PIXELS).any():
-            raise ValueError("an image is not 48x48 in PGM")
-        files = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]].reshape(len(chunk), -1)  # (n, 13 + 2304)
-        parts.append(files[:, len(PGM) :].reshape(-1, SIDE, SIDE))
-    return np.concatenate(parts)
