@@ -26,7 +26,7 @@ from mien.serving.api.access import Keys
 from mien.serving.api.app import create_app
 from mien.serving.api.logs import LOG_CONFIG
 from mien.serving.api.metrics import FOLDER
-from mien.serving.api.protocol import ServiceConfig
+from mien.serving.api.protocol import TimeoutProtocol
 from mien.serving.settings import Settings
 
 
@@ -113,7 +113,7 @@ def _run(options: Options, page: bool, listener: socket.socket) -> int:
     return 0 if server.started else 1
 
 
-def configured(app: Any, settings: Settings, workers: int = 1, **options: Any) -> ServiceConfig:
+def configured(app: Any, settings: Settings, workers: int = 1, **options: Any) -> uvicorn.Config:
     """How uvicorn is to serve an application.
 
     Args:
@@ -123,6 +123,7 @@ def configured(app: Any, settings: Settings, workers: int = 1, **options: Any) -
         options: as uvicorn's, where they are to differ.
     """
     ours: dict[str, Any] = {
+        "http": partial(TimeoutProtocol, settings.header_seconds),
         "log_config": LOG_CONFIG,
         "access_log": False,
         "workers": workers,
@@ -135,7 +136,7 @@ def configured(app: Any, settings: Settings, workers: int = 1, **options: Any) -
         "timeout_graceful_shutdown": settings.grace_seconds,
         "timeout_worker_healthcheck": 30,
     }
-    return ServiceConfig(app, settings.header_seconds, **(ours | options))
+    return uvicorn.Config(app, **(ours | options))
 
 
 def build(options: Options, page: bool) -> FastAPI:

@@ -13,7 +13,7 @@ class Settings:
 
     Attributes:
         body_bytes: the largest body of a request.
-        held_bytes: the bytes of all bodies together that wait for their answers; beyond it requests are shed.
+        memory_bytes: the bytes of all bodies together that wait for their answers; beyond it requests are shed.
         pixels: the largest image, in pixels; it is refused before it is decoded.
         images: the most images of a request.
         queue: the most images that wait for one model; beyond it requests are shed.
@@ -33,7 +33,7 @@ class Settings:
     """
 
     body_bytes: int = 20_000_000
-    held_bytes: int = 256_000_000
+    memory_bytes: int = 256_000_000
     pixels: int = 40_000_000
     images: int = 32
     queue: int = 256
