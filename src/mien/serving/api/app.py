@@ -1,4 +1,4 @@
-"""The REST service: models behind bounded queues, and the routes that ask them."""
+"""The REST service: models behind bounded queues, and its routes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -34,23 +35,25 @@ from mien.serving.settings import Settings
 _bearer = HTTPBearer(auto_error=False, description="A key of the service's key file.")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key, in a header of its own.")
 
-Model = Annotated[str | None, Query(max_length=100, description="Which model answers; without it, the first.")]
+Model = Annotated[str | None, Query(max_length=100, description="The model; without it, the first.")]
 DetectorName = Annotated[
-    Literal["auto", "none"], Query(description="auto looks for faces; none takes every image as one face.")
+    Literal["auto", "none"], Query(description="auto detects faces; none takes every image as one face.")
 ]
 MinConfidence = Annotated[
     float, Query(ge=0, le=1, description="A face whose most probable class is less probable is uncertain.")
 ]
-MinFace = Annotated[int | None, Query(ge=1, description="The smallest face to find, in pixels of the original image.")]
+MinFace = Annotated[
+    int | None, Query(ge=1, description="The smallest face to detect, in pixels of the original image.")
+]
 
 
 class Service:
-    """What the routes share.
+    """The state that the routes share.
 
     Args:
         predictors: the models, by name; the first answers where a request names none.
         settings: the limits.
-        keys: who may ask; None lets everybody.
+        keys: the accepted keys; None accepts every request.
     """
 
     def __init__(self, predictors: Mapping[str, Predictor], settings: Settings, keys: Keys | None) -> None:
@@ -58,20 +61,10 @@ class Service:
         self.limiter, self.memory = RateLimiter(settings.rate, settings.burst), MemoryLimit(settings.memory_bytes)
         threads = settings.threads or os.cpu_count() or 1
         self.engines = {
-            name: Engine(name, predictor, threads, settings.queue, self._observer(name))
+            name: Engine(name, predictor, threads, settings.queue, partial(self.metrics.observe, name))
             for name, predictor in predictors.items()
         }
         self.ready = False
-
-    def _observer(self, name: str) -> Any:
-        batch, waiting = self.metrics.batch.labels(name), self.metrics.waiting.labels(name)
-
-        def observe(faces: int, images: int) -> None:
-            if faces:
-                batch.observe(faces)
-            waiting.set(images)
-
-        return observe
 
     async def start(self) -> None:
         """Start the engines and warm them up with a blank image."""
@@ -93,27 +86,29 @@ class Service:
         Raises:
             Problem: where there is none of this name.
         """
-        engine = self.engines.get(next(iter(self.engines)) if name is None else name)
-        if engine is None:
+        if name is None:
+            return next(iter(self.engines.values()))
+        if name not in self.engines:
             raise Problem("unknown-model", f"The models are {', '.join(self.engines)}.")
-        return engine
+        return self.engines[name]
 
-    def admit(self, request: Request, key: str | None) -> None:
-        """Let a request in.
+    def authorize(self, request: Request, key: str | None) -> None:
+        """Check a request's key and rate.
 
         Raises:
-            Problem: where its key is missing or wrong, or its client asks too often.
+            Problem: where the key is missing or wrong, or the client exceeds its rate.
         """
-        owner = self.keys.owner(key or "") if self.keys else None
-        if self.keys and owner is None:
-            challenge = {"WWW-Authenticate": 'Bearer realm="mien"', "Connection": "close"}
-            raise Problem("unauthorized", "Send a key as: Authorization: Bearer KEY.", challenge)
-        if owner is not None:
-            request.state.owner = owner
-        wait = self.limiter.take(owner or (request.client.host if request.client else ""))
+        client = request.client.host if request.client else ""
+        if self.keys:
+            owner = self.keys.owner(key or "")
+            if owner is None:
+                challenge = {"WWW-Authenticate": 'Bearer realm="mien"', "Connection": "close"}
+                raise Problem("unauthorized", "Send a key as: Authorization: Bearer KEY.", challenge)
+            request.state.owner = client = owner
+        wait = self.limiter.take(client)
         if wait:
-            later = {"Retry-After": str(int(wait) + 1), "Connection": "close"}
-            raise Problem("rate-limited", f"At most {self.settings.rate:g} requests a second are answered.", later)
+            headers = {"Retry-After": str(int(wait) + 1), "Connection": "close"}
+            raise Problem("rate-limited", f"At most {self.settings.rate:g} requests a second are answered.", headers)
 
 
 def _blank() -> bytes:
@@ -122,7 +117,7 @@ def _blank() -> bytes:
     return buffer.getvalue()
 
 
-# Both async: FastAPI sends other functions to threads, which takes longer than they do.
+# Both async: FastAPI runs other functions in threads, which takes longer than they do.
 async def _service(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
@@ -130,17 +125,17 @@ async def _service(request: Request) -> Service:
 CurrentService = Annotated[Service, Depends(_service)]
 
 
-async def _admit(
+async def _authorize(
     request: Request,
     service: CurrentService,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
 ) -> None:
-    service.admit(request, bearer.credentials if bearer else header)
+    service.authorize(request, bearer.credentials if bearer else header)
 
 
 open_routes = APIRouter()
-routes = APIRouter(dependencies=[Depends(_admit)])
+routes = APIRouter(dependencies=[Depends(_authorize)])
 
 
 @routes.post("/v1/predict", response_model=schemas.Answer, openapi_extra=PREDICT, responses=problems("predict"))
@@ -152,7 +147,7 @@ async def predict(
     min_confidence: MinConfidence = 0.0,
     min_face: MinFace = None,
 ) -> Response:
-    """Find the faces of one or many images, and name their expressions.
+    """Detect the faces of one or many images, and predict their expressions.
 
     Send one image as the body, or several as the parts of a form, each with a file name. An image of a form that
     cannot be read has an ``error`` in its place, and the others are not affected; where the body is the image,
@@ -171,7 +166,7 @@ async def predict(
 
 
 def _answer(one: Prediction, upload: Upload, min_confidence: float) -> dict[str, Any]:
-    faces = [replace(face, min_confidence=min_confidence) for face in one.faces]
+    faces = [replace(face, min_confidence=min_confidence) for face in one.faces] if min_confidence else one.faces
     head = {"name": upload.name or None, "width": one.width, "height": one.height}
     return head | {"faces": [face.to_dict() for face in faces], "error": one.error, "note": one.note}
 
@@ -187,14 +182,15 @@ def _count(service: Service, request: Request, model: str, found: list[Predictio
 
 @routes.get("/v1/models", response_model=schemas.ModelsAnswer, responses=problems("models"))
 async def models(service: CurrentService) -> dict[str, Any]:
-    """The models that answer; the first is the default."""
-    first = next(iter(service.engines))
-    found = []
-    for name, engine in service.engines.items():
-        bundle = engine.predictor.bundle
-        figures = {"parameters": bundle.parameters, "sha256": bundle.sha256}
-        found.append({"name": name, "default": name == first, "labels": list(bundle.card.labels), **figures})
-    return {"models": found}
+    """The models of the service; the first is the default."""
+    bundles = {name: engine.predictor.bundle for name, engine in service.engines.items()}
+    return {
+        "models": [
+            {"name": name, "default": place == 0, "labels": list(bundle.card.labels)}
+            | {"parameters": bundle.parameters, "sha256": bundle.sha256}
+            for place, (name, bundle) in enumerate(bundles.items())
+        ]
+    }
 
 
 @routes.get("/metrics", response_class=Response, responses=problems("metrics"))
@@ -206,7 +202,7 @@ async def metrics(service: CurrentService) -> Response:
 
 @open_routes.get("/healthz", response_model=schemas.State)
 async def healthz() -> dict[str, str]:
-    """Whether the process lives."""
+    """Whether the process runs."""
     return {"status": "alive"}
 
 
@@ -226,7 +222,7 @@ def create_app(
     Args:
         predictors: the models, by name; the first answers where a request names none.
         settings: the limits; without them, the defaults.
-        keys: who may ask; None lets everybody.
+        keys: the accepted keys; None accepts every request.
 
     Raises:
         ValueError: where there is no predictor.

@@ -35,6 +35,12 @@ class Metrics:
         )
         remove_dead_processes()
 
+    def observe(self, model: str, faces: int, waiting: int) -> None:
+        """Count a batch, where it has faces, and how many images of a model wait."""
+        if faces:
+            self.batch.labels(model).observe(faces)
+        self.waiting.labels(model).set(waiting)
+
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
         if FOLDER not in os.environ:
