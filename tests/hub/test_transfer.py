@@ -101,7 +101,7 @@ def test_a_file_that_is_no_bundle(hub: Hub, tmp_path: Path) -> None:
         ("/api/models", 404, "RepoNotFound", "there is no such repository, or it is private"),
         ("/api/models", 401, "RepoNotFound", "there is no such repository, or it is private"),
         ("/api/models", 404, "RevisionNotFound", "there is no such revision"),
-        (f"/{REPO}/resolve", 403, "GatedRepo", "access must be asked for on its page first"),
+        (f"/{REPO}/resolve", 403, "GatedRepo", "access must be requested on its page first"),
         ("/api/models", 401, "", "the Hub does not know the token|no such repository"),
         ("/api/models", 403, "", "your token may not do this"),
         ("/api/models", 400, "", r"the Hub refused \(400\)"),

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from mien.models.load import shipped_models
-from mien.serving.server import bound
+from mien.serving.server import listen
 from support.running_service import connected, rest_of
 
 MODEL = shipped_models()[0]
@@ -204,8 +204,8 @@ def test_what_cannot_be_served_is_refused_before_anything_starts(mien: Callable[
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         cases = [
-            (["--port", port], "nothing can listen here"),
-            (["--host", "no.such.host.invalid"], "nothing can listen here"),
+            (["--port", port], "cannot listen here"),
+            (["--host", "no.such.host.invalid"], "cannot listen here"),
             (["--model", tmp_path / "none.mien"], "no such model"),
             (["--model", MODEL, "--model", MODEL], f"two models are named {MODEL}"),
             (["--api-key-file", weak], "at least 16"),
@@ -221,7 +221,7 @@ def test_what_cannot_be_served_is_refused_before_anything_starts(mien: Callable[
 
 def test_answers_are_not_held_back_for_acknowledgements() -> None:
     """Nagle's algorithm and delayed acknowledgements together cost each answer 40 ms."""
-    with bound("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

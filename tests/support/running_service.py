@@ -15,16 +15,16 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.serving.server import bound, configured
+from mien.serving.server import listen, uvicorn_config
 from mien.serving.settings import Settings
 
 
 @contextmanager
 def running(app: FastAPI, settings: Settings | None = None) -> Iterator[str]:
     """Serve an application; gives its address."""
-    listener = bound("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = uvicorn.Server(configured(app, settings or Settings(), log_config=None))
+    server = uvicorn.Server(uvicorn_config(app, settings or Settings(), log_config=None))
     thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""The REST service: models behind bounded queues, and the routes that ask them."""
+"""The REST service: models behind bounded queues, and its routes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -28,57 +29,49 @@ from mien.serving.api.metrics import Metrics
 from mien.serving.api.middleware import Middleware
 from mien.serving.api.openapi import PREDICT, problems
 from mien.serving.api.problems import Problem
-from mien.serving.api.uploads import PendingUpload, Raw, Upload, read_body, reader
+from mien.serving.api.uploads import MemoryLimit, Upload, read_uploads
 from mien.serving.settings import Settings
 
 _bearer = HTTPBearer(auto_error=False, description="A key of the service's key file.")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key, in a header of its own.")
 
-Model = Annotated[str | None, Query(max_length=100, description="Which model answers; without it, the first.")]
-Find = Annotated[
-    Literal["auto", "none"], Query(description="auto looks for faces; none takes every image as one face.")
+Model = Annotated[str | None, Query(max_length=100, description="The model; without it, the first.")]
+DetectorName = Annotated[
+    Literal["auto", "none"], Query(description="auto detects faces; none takes every image as one face.")
 ]
-Least = Annotated[
+MinConfidence = Annotated[
     float, Query(ge=0, le=1, description="A face whose most probable class is less probable is uncertain.")
 ]
-
-Smallest = Annotated[int | None, Query(ge=1, description="The smallest face to find, in pixels of the original image.")]
+MinFace = Annotated[
+    int | None, Query(ge=1, description="The smallest face to detect, in pixels of the original image.")
+]
 
 
 class Service:
-    """What the routes share.
+    """The state that the routes share.
 
     Args:
         predictors: the models, by name; the first answers where a request names none.
         settings: the limits.
-        keys: who may ask; None lets everybody.
+        keys: the accepted keys; None accepts every request.
     """
 
     def __init__(self, predictors: Mapping[str, Predictor], settings: Settings, keys: Keys | None) -> None:
         self.settings, self.keys, self.metrics = settings, keys, Metrics()
-        self.buckets, self.held = RateLimiter(settings.rate, settings.burst), PendingUpload(settings.held_bytes)
-        lookers = settings.threads or os.cpu_count() or 1
+        self.limiter, self.memory = RateLimiter(settings.rate, settings.burst), MemoryLimit(settings.memory_bytes)
+        threads = settings.threads or os.cpu_count() or 1
         self.engines = {
-            name: Engine(name, one, lookers, settings.queue, self._observer(name)) for name, one in predictors.items()
+            name: Engine(name, predictor, threads, settings.queue, partial(self.metrics.observe, name))
+            for name, predictor in predictors.items()
         }
         self.ready = False
 
-    def _observer(self, name: str) -> Any:
-        batch, waiting = self.metrics.batch.labels(name), self.metrics.waiting.labels(name)
-
-        def observe(faces: int, images: int) -> None:
-            if faces:
-                batch.observe(faces)
-            waiting.set(images)
-
-        return observe
-
     async def start(self) -> None:
-        """Start the engines, and take one image through each, so that the first request does not wait for it."""
+        """Start the engines and warm them up with a blank image."""
         for engine in self.engines.values():
             engine.start()
-            await engine.predict([("", _blank())], crop=True, seconds=300)
-            await engine.predict([("", _blank())], crop=False, seconds=300)
+            for crop in (True, False):
+                await engine.predict([_blank()], crop, seconds=300)
         self.ready = True
 
     def stop(self) -> None:
@@ -93,27 +86,29 @@ class Service:
         Raises:
             Problem: where there is none of this name.
         """
-        engine = self.engines.get(next(iter(self.engines)) if name is None else name)
-        if engine is None:
+        if name is None:
+            return next(iter(self.engines.values()))
+        if name not in self.engines:
             raise Problem("unknown-model", f"The models are {', '.join(self.engines)}.")
-        return engine
+        return self.engines[name]
 
-    def admit(self, request: Request, key: str | None) -> None:
-        """Let a request in.
+    def authorize(self, request: Request, key: str | None) -> None:
+        """Check a request's key and rate.
 
         Raises:
-            Problem: where its key is missing or wrong, or its client asks too often.
+            Problem: where the key is missing or wrong, or the client exceeds its rate.
         """
-        owner = self.keys.owner(key or "") if self.keys else None
-        if self.keys and owner is None:
-            challenge = {"WWW-Authenticate": 'Bearer realm="mien"', "Connection": "close"}
-            raise Problem("unauthorized", "Send a key as: Authorization: Bearer KEY.", challenge)
-        if owner is not None:
-            request.state.owner = owner
-        wait = self.buckets.take(owner or (request.client.host if request.client else ""))
+        client = request.client.host if request.client else ""
+        if self.keys:
+            owner = self.keys.owner(key or "")
+            if owner is None:
+                challenge = {"WWW-Authenticate": 'Bearer realm="mien"', "Connection": "close"}
+                raise Problem("unauthorized", "Send a key as: Authorization: Bearer KEY.", challenge)
+            request.state.owner = client = owner
+        wait = self.limiter.take(client)
         if wait:
-            later = {"Retry-After": str(int(wait) + 1), "Connection": "close"}
-            raise Problem("rate-limited", f"At most {self.settings.rate:g} requests a second are answered.", later)
+            headers = {"Retry-After": str(int(wait) + 1), "Connection": "close"}
+            raise Problem("rate-limited", f"At most {self.settings.rate:g} requests a second are answered.", headers)
 
 
 def _blank() -> bytes:
@@ -122,67 +117,56 @@ def _blank() -> bytes:
     return buffer.getvalue()
 
 
-# Both async: FastAPI sends other functions to threads, which takes longer than they do.
+# Both async: FastAPI runs other functions in threads, which takes longer than they do.
 async def _service(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
-Asked = Annotated[Service, Depends(_service)]
+CurrentService = Annotated[Service, Depends(_service)]
 
 
-async def _admit(
+async def _authorize(
     request: Request,
-    service: Asked,
+    service: CurrentService,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
 ) -> None:
-    service.admit(request, bearer.credentials if bearer else header)
+    service.authorize(request, bearer.credentials if bearer else header)
 
 
 open_routes = APIRouter()
-routes = APIRouter(dependencies=[Depends(_admit)])
+routes = APIRouter(dependencies=[Depends(_authorize)])
 
 
 @routes.post("/v1/predict", response_model=schemas.Answer, openapi_extra=PREDICT, responses=problems("predict"))
 async def predict(
     request: Request,
-    service: Asked,
+    service: CurrentService,
     model: Model = None,
-    detector: Find = "auto",
-    min_confidence: Least = 0.0,
-    min_face: Smallest = None,
+    detector: DetectorName = "auto",
+    min_confidence: MinConfidence = 0.0,
+    min_face: MinFace = None,
 ) -> Response:
-    """Find the faces of one or many images, and name their expressions.
+    """Detect the faces of one or many images, and predict their expressions.
 
     Send one image as the body, or several as the parts of a form, each with a file name. An image of a form that
     cannot be read has an ``error`` in its place, and the others are not affected; where the body is the image,
     that is a problem.
     """
-    engine, body = service.engine(model), reader(request.headers.get("content-type"), service.settings)
-    held = 0
-
-    def take(piece: bytes) -> None:
-        nonlocal held
-        held += len(piece)
-        service.held.add(len(piece))
-        body.write(piece)
-
-    try:
-        await read_body(request, service.settings, take)
-        uploads = body.uploads()
-        images = [(one.name, one.data) for one in uploads]
-        found = await engine.predict(images, detector == "none", service.settings.seconds, min_face)
-    finally:
-        service.held.release(held)
-    _count(service, request, engine.name, found)
-    if isinstance(body, Raw) and found[0].error is not None:
-        raise Problem("unreadable-image", f"{found[0].error}.".replace("..", "."))
-    said = [_said(one, upload, min_confidence) for one, upload in zip(found, uploads, strict=True)]
-    return Response(json.dumps({"model": engine.name, "images": said}), media_type="application/json")
+    engine = service.engine(model)
+    with service.memory.reservation() as reserve:
+        uploads = await read_uploads(request, service.settings, reserve)
+        images = [upload.data for upload in uploads]
+        predictions = await engine.predict(images, detector == "none", service.settings.seconds, min_face)
+    _count(service, request, engine.name, predictions)
+    if uploads[0].name is None and predictions[0].error is not None:
+        raise Problem("unreadable-image", f"{predictions[0].error}.".replace("..", "."))
+    found = [_answer(one, upload, min_confidence) for one, upload in zip(predictions, uploads, strict=True)]
+    return Response(json.dumps({"model": engine.name, "images": found}), media_type="application/json")
 
 
-def _said(one: Prediction, upload: Upload, least: float) -> dict[str, Any]:
-    faces = [replace(face, min_confidence=least) for face in one.faces] if least else one.faces
+def _answer(one: Prediction, upload: Upload, min_confidence: float) -> dict[str, Any]:
+    faces = [replace(face, min_confidence=min_confidence) for face in one.faces] if min_confidence else one.faces
     head = {"name": upload.name or None, "width": one.width, "height": one.height}
     return head | {"faces": [face.to_dict() for face in faces], "error": one.error, "note": one.note}
 
@@ -197,19 +181,20 @@ def _count(service: Service, request: Request, model: str, found: list[Predictio
 
 
 @routes.get("/v1/models", response_model=schemas.ModelsAnswer, responses=problems("models"))
-async def models(service: Asked) -> dict[str, Any]:
-    """The models that answer; the first is the default."""
-    first = next(iter(service.engines))
-    found = []
-    for name, engine in service.engines.items():
-        bundle = engine.predictor.bundle
-        figures = {"parameters": bundle.parameters, "sha256": bundle.sha256}
-        found.append({"name": name, "default": name == first, "labels": list(bundle.card.labels), **figures})
-    return {"models": found}
+async def models(service: CurrentService) -> dict[str, Any]:
+    """The models of the service; the first is the default."""
+    bundles = {name: engine.predictor.bundle for name, engine in service.engines.items()}
+    return {
+        "models": [
+            {"name": name, "default": place == 0, "labels": list(bundle.card.labels)}
+            | {"parameters": bundle.parameters, "sha256": bundle.sha256}
+            for place, (name, bundle) in enumerate(bundles.items())
+        ]
+    }
 
 
 @routes.get("/metrics", response_class=Response, responses=problems("metrics"))
-async def metrics(service: Asked) -> Response:
+async def metrics(service: CurrentService) -> Response:
     """What the service counts, in Prometheus' text format."""
     text = await asyncio.to_thread(service.metrics.render)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -217,12 +202,12 @@ async def metrics(service: Asked) -> Response:
 
 @open_routes.get("/healthz", response_model=schemas.State)
 async def healthz() -> dict[str, str]:
-    """Whether the process lives."""
+    """Whether the process runs."""
     return {"status": "alive"}
 
 
 @open_routes.get("/readyz", response_model=schemas.State, responses=problems("readyz"))
-async def readyz(service: Asked) -> dict[str, str]:
+async def readyz(service: CurrentService) -> dict[str, str]:
     """Whether requests will be answered."""
     if not (service.ready and all(engine.alive for engine in service.engines.values())):
         raise Problem("not-ready", "The models are being loaded, or have stopped.", {"Retry-After": "1"})
@@ -237,7 +222,7 @@ def create_app(
     Args:
         predictors: the models, by name; the first answers where a request names none.
         settings: the limits; without them, the defaults.
-        keys: who may ask; None lets everybody.
+        keys: the accepted keys; None accepts every request.
 
     Raises:
         ValueError: where there is no predictor.
@@ -251,7 +236,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
         yield
-        await asyncio.to_thread(service.stop)
+        service.stop()
 
     app = FastAPI(
         title="mien", version=mien.__version__, description="Facial expression recognition.", lifespan=lifespan,
@@ -261,8 +246,8 @@ def create_app(
     app.include_router(open_routes)
     app.include_router(routes)
     app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(HTTPException, _of_http)
-    app.add_exception_handler(RequestValidationError, _of_parameters)
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.add_exception_handler(RequestValidationError, _parameter_problem)
     if settings.origins:
         allowed = {"allow_methods": ["GET", "POST"], "allow_headers": ["Authorization", "X-API-Key", "X-Request-ID"]}
         app.add_middleware(CORSMiddleware, allow_origins=list(settings.origins), **allowed)  # type: ignore[arg-type]
@@ -276,14 +261,14 @@ async def _problem(request: Request, error: Exception) -> Response:
     return error.response(request.state.request_id)
 
 
-async def _of_http(request: Request, error: Exception) -> Response:
+async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
     detail = {"not-found": "The paths are /v1/predict, /v1/models, /healthz, /readyz and /metrics."}
     return await _problem(request, Problem(kind, detail.get(kind, error.detail), error.headers))
 
 
-async def _of_parameters(request: Request, error: Exception) -> Response:
+async def _parameter_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()[:3])
     return await _problem(request, Problem("invalid-parameter", faults, {"Connection": "close"}))

@@ -1,4 +1,4 @@
-"""Logs as one JSON document a line, on stderr. Neither images nor their names nor keys ever stand in them."""
+"""Logs as one JSON document a line, on stderr. They never contain images, their names or keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 LOGGER = "mien.serve"
-"""The logger of requests; what a record's ``fields`` hold stands in its line."""
+"""The logger of requests; a record's ``fields`` become part of its line."""
 
 
 class JsonLines(logging.Formatter):
@@ -16,22 +16,20 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line: dict[str, Any] = {"time": moment, "level": record.levelname.lower(), "logger": record.name}
-        line["message"] = record.getMessage()
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"time": time, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line)
 
 
+_LOGGER = {"handlers": ["stderr"], "level": "INFO", "propagate": False}
 LOG_CONFIG: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"json": {"()": "mien.serving.api.logs.JsonLines"}},
+    "formatters": {"json": {"()": JsonLines}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-    "loggers": {
-        name: {"handlers": ["stderr"], "level": "INFO", "propagate": False} for name in ("uvicorn", "mien.serve")
-    },
+    "loggers": {"uvicorn": _LOGGER, LOGGER: _LOGGER},
 }
-"""For :func:`logging.config.dictConfig`: everything that the service and its server say, as JSON."""
+"""For :func:`logging.config.dictConfig`: everything that the service and uvicorn log, as JSON."""

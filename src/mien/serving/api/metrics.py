@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -18,30 +20,26 @@ class Metrics:
     """The counts of one process."""
 
     def __init__(self) -> None:
-        self._registry = own = CollectorRegistry()
-        self.requests = Counter(
-            "mien_requests", "Requests, by path, method and status.", ("path", "method", "status"), registry=own
-        )
+        self._registry = registry = CollectorRegistry()
+        own: dict[str, Any] = {"registry": registry}
+        self.requests = Counter("mien_requests", "Requests.", ("path", "method", "status"), **own)
         self.seconds = Histogram(
-            "mien_request_seconds", "From a request's head to its answer.", ("path",), buckets=_SECONDS, registry=own
+            "mien_request_seconds", "From a request's head to its answer.", ("path",), buckets=_SECONDS, **own
         )
-        self.images = Counter(
-            "mien_images", "Images that were answered, by outcome: read or refused.", ("model", "outcome"), registry=own
-        )
-        self.faces = Counter("mien_faces", "Faces that were named.", ("model", "emotion"), registry=own)
-        self.problems = Counter("mien_problems", "Refusals, by the problem's kind.", ("kind",), registry=own)
-        self.batch = Histogram(
-            "mien_batch_faces",
-            "Faces that went through the network together.",
-            ("model",),
-            buckets=_FACES,
-            registry=own,
-        )
+        self.images = Counter("mien_images", "Images, by outcome: read or refused.", ("model", "outcome"), **own)
+        self.faces = Counter("mien_faces", "Faces that were classified.", ("model", "emotion"), **own)
+        self.problems = Counter("mien_problems", "Refusals, by the problem's kind.", ("kind",), **own)
+        self.batch = Histogram("mien_batch_faces", "Faces in a batch.", ("model",), buckets=_FACES, **own)
         self.waiting = Gauge(
-            "mien_waiting_images", "Images that wait or are worked on.", ("model",), registry=own,
-            multiprocess_mode="livesum",
-        )  # fmt: skip
+            "mien_waiting_images", "Images in the queue or in a batch.", ("model",), multiprocess_mode="livesum", **own
+        )
         remove_dead_processes()
+
+    def observe(self, model: str, faces: int, waiting: int) -> None:
+        """Count a batch, where it has faces, and how many images of a model wait."""
+        if faces:
+            self.batch.labels(model).observe(faces)
+        self.waiting.labels(model).set(waiting)
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
@@ -53,21 +51,12 @@ class Metrics:
 
 
 def remove_dead_processes() -> None:
-    """Drop what processes that have ended left of gauges; their counters stay in the sums."""
+    """Drop the gauges of processes that have ended; their counters stay in the sums."""
     folder = os.environ.get(FOLDER)
-    if folder is None:
-        return
-    for file in Path(folder).glob("gauge_live*_*.db"):
-        number = file.stem.rpartition("_")[2]
-        if number.isdigit() and not _alive(int(number)):
-            mark_process_dead(int(number))  # type: ignore[no-untyped-call]
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    for file in Path(folder).glob("gauge_live*_*.db") if folder else ():
+        process = int(file.stem.rpartition("_")[2])
+        with suppress(PermissionError):  # the number belongs to another user's process by now
+            try:
+                os.kill(process, 0)
+            except ProcessLookupError:
+                mark_process_dead(process)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What the service says when it refuses: RFC 9457's ``application/problem+json``, with types that stay."""
+"""Refusals as RFC 9457's ``application/problem+json``, with types that stay the same from version to version."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "request-timeout": (408, "The request took too long to arrive"),
     "body-too-large": (413, "The body is too large"),
     "too-many-images": (413, "The request carries too many images"),
-    "unsupported-media-type": (415, "This kind of body is not taken"),
+    "unsupported-media-type": (415, "This kind of body is not accepted"),
     "invalid-parameter": (422, "A parameter is invalid"),
     "unreadable-image": (422, "The image cannot be read"),
     "rate-limited": (429, "Too many requests of one client"),
@@ -49,8 +49,8 @@ class Problem(Exception):  # noqa: N818 - the standard's word
 
     def body(self, request_id: str | None = None) -> bytes:
         """The answer's body."""
-        said = {"type": PREFIX + self.kind, "title": self.title, "status": self.status, "detail": self.detail}
-        return json.dumps(said | ({"request_id": request_id} if request_id else {})).encode()
+        document = {"type": PREFIX + self.kind, "title": self.title, "status": self.status, "detail": self.detail}
+        return json.dumps(document | ({"request_id": request_id} if request_id else {})).encode()
 
     def response(self, request_id: str | None = None) -> Response:
         """The answer."""

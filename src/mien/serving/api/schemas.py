@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-FACE: dict[str, Any] = {
+_FACE: dict[str, Any] = {
     "box": [0, 0, 48, 48],
     "detection": None,
     "emotion": "Happy",
@@ -15,16 +15,15 @@ FACE: dict[str, Any] = {
         "Angry": 0.01, "Disgust": 0.0, "Fear": 0.01, "Happy": 0.93, "Sad": 0.01, "Surprise": 0.02, "Neutral": 0.02
     },
 }  # fmt: skip
-"""A face of the examples."""
-READ: dict[str, Any] = {"name": "face.png", "width": 48, "height": 48, "faces": [FACE], "error": None, "note": None}
-REFUSED: dict[str, Any] = {
+_READ: dict[str, Any] = {"name": "face.png", "width": 48, "height": 48, "faces": [_FACE], "error": None, "note": None}
+_REFUSED: dict[str, Any] = {
     "name": "notes.txt", "width": None, "height": None, "faces": [],
     "error": "it is not a readable image (unknown format)", "note": None,
 }  # fmt: skip
 
 
 class FaceAnswer(BaseModel):
-    """What a model says of one face."""
+    """A face and its prediction."""
 
     box: list[int] = Field(min_length=4, max_length=4, description="Left, top, width and height, in pixels.")
     detection: float | None = Field(description="The detector's confidence, 0 to 1; null where the image was a crop.")
@@ -34,12 +33,12 @@ class FaceAnswer(BaseModel):
 
 
 class ImageAnswer(BaseModel):
-    """What a model says of one image, or why the image could not be read."""
+    """The faces of one image, or why it could not be read."""
 
     name: str | None = Field(description="The file name that was sent, without folders; null where there was none.")
     width: int | None = Field(description="The upright image's, in pixels; null where it could not be read.")
     height: int | None
-    faces: list[FaceAnswer] = Field(description="The surest found first.")
+    faces: list[FaceAnswer] = Field(description="The most confident detection first.")
     error: str | None = Field(description="Why it could not be read; null where it was.")
     note: str | None = Field(description="Which faces are out of reach, where a large image was reduced; else null.")
 
@@ -50,16 +49,16 @@ class Answer(BaseModel):
     model: str
     images: list[ImageAnswer]
 
-    model_config = {"json_schema_extra": {"examples": [{"model": "best", "images": [READ, REFUSED]}]}}
+    model_config = {"json_schema_extra": {"examples": [{"model": "best", "images": [_READ, _REFUSED]}]}}
 
 
 class ModelAnswer(BaseModel):
     """A model that the service offers."""
 
     name: str
-    default: bool = Field(description="Whether it answers where a request names none.")
+    default: bool = Field(description="Whether it is used where a request names none.")
     labels: list[str] = Field(description="The classes, in the order of the probabilities.")
-    parameters: int = Field(description="How many numbers it holds.")
+    parameters: int = Field(description="The number of its weights.")
     sha256: str = Field(description="Of its file, hex.")
 
 
@@ -70,7 +69,7 @@ class ModelsAnswer(BaseModel):
 
 
 class State(BaseModel):
-    """How the service is."""
+    """The state of the service."""
 
     status: str
 

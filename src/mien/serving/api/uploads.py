@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from mien.serving.api.problems import Problem
@@ -16,199 +17,119 @@ from mien.serving.settings import Settings
 
 _RAW = "application/octet-stream"
 _NAME_LENGTH = 255
-CLOSE = {"Connection": "close"}
-"""For answers to bodies that were not read to their end: the client need not send the rest."""
+_CLOSE = {"Connection": "close"}  # the rest of a refused body is not read
 
 
-@dataclass(frozen=True)
-class Upload:
-    """An image as it came.
+class Upload(NamedTuple):
+    """An uploaded image.
 
     Attributes:
-        name: the last component of the name that the client gave; it never names a file here.
+        name: the last component of the client's file name, which never names a file here; None where the image is the
+            whole body.
         data: the image file's bytes.
     """
 
-    name: str
+    name: str | None
     data: bytes
 
 
-class PendingUpload:
-    """How many bytes of bodies wait for their answers, in all requests of this process.
+class MemoryLimit:
+    """The bytes of all bodies that this process holds until their requests are answered.
 
     Args:
-        limit: beyond it, requests are shed.
+        limit: beyond it, requests are refused.
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.bytes = limit, 0
+        self.limit, self.used = limit, 0
 
-    def add(self, count: int) -> None:
-        """Count bytes that came.
-
-        Raises:
-            Problem: where there are too many; they are counted all the same, until :meth:`release`.
-        """
-        self.bytes += count
-        if self.bytes > self.limit:
-            raise Problem(
-                "queue-full", "The bodies that wait fill the memory. Try again later.", {"Retry-After": "1"} | CLOSE
-            )
-
-    def release(self, count: int) -> None:
-        """Count off bytes whose request has ended."""
-        self.bytes -= count
-
-
-async def read_body(request: Request, settings: Settings, take: Callable[[bytes], None]) -> None:
-    """Hand every piece of a body to ``take`` as it comes.
-
-    Raises:
-        Problem: where it is too large, or takes too long to arrive.
-    """
-    size = 0
-    try:
-        async with asyncio.timeout(settings.body_seconds):
-            async for piece in request.stream():
-                size += len(piece)
-                if size > settings.body_bytes:
-                    raise too_large(settings.body_bytes)
-                take(piece)
-    except TimeoutError as error:
-        raise Problem("request-timeout", f"The body was not there after {settings.body_seconds:g} s.", CLOSE) from error
-
-
-def too_large(limit: int) -> Problem:
-    """The problem of a body above the limit, in bytes."""
-    return Problem("body-too-large", f"A body has at most {limit:,} bytes here. Send fewer or smaller images.", CLOSE)
-
-
-class Raw:
-    """A body that is one image."""
-
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def write(self, piece: bytes) -> None:
-        """Take a piece of the body."""
-        self._data += piece
-
-    def uploads(self) -> list[Upload]:
-        """The image.
+    @contextmanager
+    def reservation(self) -> Iterator[Callable[[int], None]]:
+        """A function that counts a request's bytes as they arrive, until the block ends.
 
         Raises:
-            Problem: where there was nothing.
+            Problem: from that function, where all requests together exceed the limit.
         """
-        if not self._data:
-            raise Problem("no-image", "The body is empty. Send an image file's bytes.")
-        return [Upload("", bytes(self._data))]
+        reserved = 0
+
+        def reserve(count: int) -> None:
+            nonlocal reserved
+            reserved += count
+            self.used += count
+            if self.used > self.limit:
+                detail = "The waiting requests fill the memory. Try again later."
+                raise Problem("queue-full", detail, {"Retry-After": "1"} | _CLOSE)
+
+        try:
+            yield reserve
+        finally:
+            self.used -= reserved
 
 
-class Multipart:
-    """A ``multipart/form-data`` body, whose every part is an image with a file name.
+async def read_uploads(request: Request, settings: Settings, reserve: Callable[[int], None]) -> list[Upload]:
+    """The images of a request: its body, or the parts of its ``multipart/form-data`` in their order.
 
     Args:
-        boundary: from the Content-Type.
-        most: the most images.
+        request: its size is limited by :class:`mien.serving.api.middleware.Middleware`.
+        settings: the limits on time and number.
+        reserve: called with the size of every piece of the body.
 
     Raises:
-        Problem: where the boundary is unusable.
+        Problem: where the body is malformed, empty, of another kind or too slow, or holds too many images.
     """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_form = kind == "multipart/form-data"
+    if not (is_form or kind == _RAW or kind.startswith("image/")):
+        detail = f"Send an image as image/* or {_RAW}, or several as multipart/form-data."
+        raise Problem("unsupported-media-type", detail, {"Accept": f"image/*, {_RAW}, multipart/form-data"} | _CLOSE)
 
-    def __init__(self, boundary: bytes, most: int) -> None:
-        self._most, self._uploads, self._ended = most, list[Upload](), False
-        self._field, self._value, self._headers = bytearray(), bytearray(), dict[bytes, bytes]()
-        self._data, self._name = bytearray(), ""
-        callbacks = {
-            "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._field.extend(data[start:end]),
-            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
-            "on_header_end": self._header,
-            "on_headers_finished": self._opened,
-            "on_part_data": lambda data, start, end: self._data.extend(data[start:end]),
-            "on_part_end": self._close,
-            "on_end": self._end,
-        }
-        try:
-            self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
-        except FormParserError as error:
-            raise _malformed(error) from error
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        async for piece in request.stream():
+            reserve(len(piece))
+            yield piece
 
-    def write(self, piece: bytes) -> None:
-        """Take a piece of the body.
+    try:
+        async with asyncio.timeout(settings.body_seconds):
+            if is_form:
+                return await _Form(request.headers, pieces(), max_files=settings.images, max_fields=0).uploads()
+            data = b"".join([piece async for piece in pieces()])
+    except TimeoutError as error:
+        detail = f"The body did not arrive within {settings.body_seconds:g} s."
+        raise Problem("request-timeout", detail, _CLOSE) from error
+    if not data:
+        raise Problem("no-image", "The body is empty. Send an image file's bytes.")
+    return [Upload(None, data)]
 
-        Raises:
-            Problem: where it is malformed, a part has no file name, or there are too many.
-        """
-        try:
-            self._parser.write(piece)
-        except FormParserError as error:
-            raise _malformed(error) from error
 
-    def uploads(self) -> list[Upload]:
-        """The images, in the order of the parts.
+class _Form(MultiPartParser):
+    """Starlette's reader of forms, which here keeps parts of any size in memory and requires the form's end."""
 
-        Raises:
-            Problem: where there is none, or the body ended early.
-        """
-        if not self._ended:
-            raise _malformed("its end is missing")
-        if not self._uploads:
-            raise Problem("no-image", "The form has no part. Send each image as a part with a file name.")
-        return self._uploads
+    spool_max_size = 0  # no size is written to disk
+    _ended = False
 
-    def _begin(self) -> None:
-        if len(self._uploads) == self._most:
-            raise Problem("too-many-images", f"A request has at most {self._most} images here.", CLOSE)
-        self._headers, self._data = {}, bytearray()
+    def on_part_begin(self) -> None:
+        if len(self.items) == self.max_files:
+            raise Problem("too-many-images", f"A request has at most {self.max_files} images here.", _CLOSE)
+        super().on_part_begin()
 
-    def _header(self) -> None:
-        self._headers[bytes(self._field).lower()] = bytes(self._value)
-        self._field.clear()
-        self._value.clear()
-
-    def _opened(self) -> None:
-        kind, options = parse_options_header(self._headers.get(b"content-disposition"))
-        name = options.get(b"filename")
-        if kind != b"form-data" or name is None:
-            what = "a part has no file name; images have one, and settings go into the address"
-            raise _malformed(what)
-        self._name = clean_name(name.decode("utf-8", "replace"))
-
-    def _close(self) -> None:
-        self._uploads.append(Upload(self._name, bytes(self._data)))
-        self._data = bytearray()
-
-    def _end(self) -> None:
+    def on_end(self) -> None:
         self._ended = True
+
+    async def uploads(self) -> list[Upload]:
+        try:
+            await self.parse()
+            if not self._ended:
+                raise MultiPartException("Its end is missing.")
+        except MultiPartException as error:
+            detail = f"The form cannot be read: {error.message} Each part is an image with a file name."
+            raise Problem("bad-request", detail, _CLOSE) from error
+        if not self.items:
+            raise Problem("no-image", "The form has no part. Send each image as a part with a file name.")
+        files = (file for _, file in self.items if isinstance(file, UploadFile))
+        return [Upload(clean_name(file.filename or ""), file.file.read()) for file in files]
 
 
 def clean_name(name: str) -> str:
     """A client's file name without folders and control characters, at most 255 characters long."""
     last = re.split(r"[/\\]", name)[-1]
     return "".join(letter for letter in last if letter.isprintable())[:_NAME_LENGTH].strip(". ")
-
-
-def reader(content_type: str | None, settings: Settings) -> Raw | Multipart:
-    """What reads a body of this Content-Type.
-
-    Raises:
-        Problem: where nothing does.
-    """
-    kind, options = parse_options_header(content_type)
-    if kind == b"multipart/form-data":
-        boundary = options.get(b"boundary")
-        if not boundary:
-            raise _malformed("its Content-Type names no boundary")
-        return Multipart(boundary, settings.images)
-    if kind.startswith(b"image/") or kind == _RAW.encode():
-        return Raw()
-    raise Problem(
-        "unsupported-media-type",
-        f"Send an image as image/* or {_RAW}, or several as multipart/form-data.",
-        {"Accept": f"image/*, {_RAW}, multipart/form-data"} | CLOSE,
-    )
-
-
-def _malformed(why: object) -> Problem:
-    return Problem("bad-request", f"The form cannot be read: {why}.", CLOSE)
