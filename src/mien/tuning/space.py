@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from mien.errors import RecipeError
 from mien.training.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from optuna import Trial
 
 Value = bool | int | float | str | None
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -120,3 +123,13 @@ def check_space(space: Space, recipe: str | Path, changes: list[str]) -> None:
     for key, parameter in space.items():
         for value in parameter.ends():
             load_recipe(recipe, [*changes, *changes_for({key: value})])
+
+
+def suggest(trial: Trial, name: str, parameter: Parameter) -> None:
+    """Have Optuna choose a trial's value of a setting."""
+    if isinstance(parameter, Choice):
+        trial.suggest_categorical(name, parameter.values)
+    elif isinstance(parameter, Int):
+        trial.suggest_int(name, parameter.low, parameter.high, step=parameter.step)
+    else:
+        trial.suggest_float(name, parameter.low, parameter.high, log=isinstance(parameter, LogUniform))
