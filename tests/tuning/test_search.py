@@ -22,7 +22,7 @@ from mien.models.load import load_bundle
 from mien.training import load_recipe
 from mien.tuning import sweep
 from mien.tuning.space import load_space
-from mien.tuning.study import TrialStore, report_to
+from mien.tuning.study import TrialStore
 from mien.tuning.trial import Outcome, Setup, run_trial
 from support.interrupted_runs import KILL
 
@@ -258,11 +258,11 @@ def test_the_median_prunes_what_is_worse_than_half(open_store: Callable[..., Tri
     store = open_store()
     for accuracy in (0.5, 0.6, 0.5, 0.6):
         trial = store.next(9, 1)
-        assert not any(report_to(trial, epoch, accuracy) for epoch in (1, 2, 3, 4))
+        assert not any(store.report(trial, epoch, accuracy) for epoch in (1, 2, 3, 4))
         store.finish(trial, Outcome(accuracy))
     bad, good = store.next(9, 1), store.next(9, 1)
-    assert [report_to(bad, epoch, 0.1) for epoch in (1, 2)] == [False, True]
-    assert [report_to(good, epoch, 0.7) for epoch in (1, 2)] == [False, False]
+    assert [store.report(bad, epoch, 0.1) for epoch in (1, 2)] == [False, True]
+    assert [store.report(good, epoch, 0.7) for epoch in (1, 2)] == [False, False]
     store.finish(bad, Outcome(figures={"epochs": 2}))
     assert store.table()[-1] | {"values": {}} == {
         "trial": 4, "state": "pruned", "accuracy": None, "best_epoch_accuracy": 0.1, "macro_f1": None,
@@ -273,7 +273,7 @@ def test_the_median_prunes_what_is_worse_than_half(open_store: Callable[..., Tri
 def test_hyperband_takes_its_rounds_from_the_recipes_epochs(open_store: Callable[..., TrialStore]) -> None:
     store = open_store("hyperband")
     trial = store.next(1, 1)
-    report_to(trial, 1, 0.5)
+    store.report(trial, 1, 0.5)
     store.finish(trial, Outcome(0.5))
     assert store.table()[0]["accuracy"] == 0.5
 

@@ -27,7 +27,7 @@ from mien.errors import DataError, ParallelError, RecipeError
 from mien.training import Recipe, load_recipe
 from mien.training.recipe import recipe_file
 from mien.tuning.space import changes_for, check_space, load_space
-from mien.tuning.study import FILE, TrialStore, report_to, storage_errors
+from mien.tuning.study import FILE, TrialStore, storage_errors
 from mien.tuning.trial import Setup, run_trial
 
 OpenStore = Callable[..., TrialStore]
@@ -89,7 +89,7 @@ def sweep(
             open_store = partial(
                 TrialStore, out, ranges, identity, seed, sum(phase.epochs for phase in settings.phases)
             )
-            store = open_store(resume)
+            store = open_store(resume=resume)
             if jobs > 1:
                 _run_parallel(store, partial(_run_in_worker, open_store, setup, jobs), trials, jobs, on_trial)
             else:
@@ -123,7 +123,7 @@ def _splits(faces: Faces, recipe: Recipe, fold: str | None) -> tuple[Faces, tupl
 def _run(store: TrialStore, setup: Setup, trial: Any) -> dict[str, Any]:
     """Run a trial and remove what only its resumption would have needed; its row."""
     folder = store.folder(trial.number)
-    store.finish(trial, run_trial(setup, trial.params, folder, partial(report_to, trial)))
+    store.finish(trial, run_trial(setup, trial.params, folder, partial(store.report, trial)))
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return next(row for row in store.table() if row["trial"] == trial.number)
 

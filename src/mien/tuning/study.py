@@ -97,6 +97,12 @@ class TrialStore:
         """Where a trial's files are."""
         return self.out / "trials" / f"{number:04d}"
 
+    def report(self, trial: Trial, epoch: int, accuracy: float) -> bool:
+        """Store an epoch's validation accuracy; whether the trial is to be pruned."""
+        if epoch not in self._trials()[trial.number].intermediate_values:  # as after a kill
+            trial.report(accuracy, epoch)
+        return trial.should_prune()
+
     def finish(self, trial: Trial, outcome: Outcome) -> None:
         """Store a trial's result."""
         state = self.optuna.trial.TrialState
@@ -112,12 +118,6 @@ class TrialStore:
         """A row for each trial that has ended, the best first."""
         rows = [_row(trial) for trial in self._trials() if trial.state.is_finished()]
         return sorted(rows, key=lambda row: -1.0 if row["accuracy"] is None else row["accuracy"], reverse=True)
-
-
-def report_to(trial: Trial, epoch: int, accuracy: float) -> bool:
-    """Store an epoch's validation accuracy; whether the trial is to be pruned."""
-    trial.report(accuracy, epoch)
-    return trial.should_prune()
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
