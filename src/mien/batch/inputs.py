@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Literal
 
 from mien.batch.chunks import Chunk, Shard, chunk_names, chunk_shards
-from mien.batch.parquet_input import NAMES, has_images, name_column, read_names, read_shard
+from mien.batch.parquet_input import NAMES, name_column, read_names, read_shard
 from mien.batch.storage import absolute, filesystem, is_folder, is_url, join, open_file, parent, walk
 from mien.data.decoding import IMAGE_SUFFIXES
 from mien.errors import DataError
@@ -56,10 +56,10 @@ class Collection:
 
     def _shards(self) -> Iterator[Shard]:
         for name in self._files(PARQUET, IMAGE_SUFFIXES):
-            path = join(self.base, name)
-            if not has_images(path):
+            shard = read_shard(join(self.base, name), name)
+            if shard is None:
                 raise DataError("it has no column image, as those before it have", name, "Name files of one kind.")
-            yield read_shard(path, name)
+            yield shard
 
     def _files(self, suffixes: tuple[str, ...], others: tuple[str, ...]) -> Iterator[str]:
         for path in walk(self.name) if self.is_folder else [self.name]:
@@ -98,7 +98,7 @@ def open_collection(name: str) -> Collection:
     elif suffix not in PARQUET:
         mend = f"Lists end in {', '.join((*PARQUET, *TABLES, *LISTS))}; a single image is for mien predict."
         raise DataError("neither a folder nor a list of images", name, mend)
-    if has_images(found):
+    if read_shard(found, found) is not None:
         return Collection(name, "shards", here, folder)
     return Collection(name, "list", absolute(name) if folder else parent(name), folder)
 

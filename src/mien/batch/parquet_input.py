@@ -21,34 +21,24 @@ Row = tuple[str, bytes | None]
 """A row's name and its encoded image; None where it has none."""
 
 
-def read_shard(path: str, name: str) -> Shard:
-    """Describe a shard before it is read.
-
-    Raises:
-        DataError: where it is no parquet file.
-    """
-    with open_file(path) as file, _parquet(file, name) as table:
-        file.seek(-8, 2)
-        length = int.from_bytes(file.read(4), "little")
-        file.seek(-8 - length, 2)
-        return Shard(path, name, int(table.metadata.num_rows), hashlib.sha256(file.read(length)).hexdigest())
-
-
-def has_images(path: str) -> bool:
-    """Whether a parquet file holds images rather than names of images.
+def read_shard(path: str, name: str) -> Shard | None:
+    """Describe a parquet file of images; None where it holds names of images.
 
     Raises:
         DataError: where it holds neither.
     """
-    with open_file(path) as file, _parquet(file, path) as table:
+    with open_file(path) as file, _parquet(file, name) as table:
         schema = table.schema_arrow
-    # Bytes, or the structs of bytes and path that Hugging Face writes.
-    if IMAGE in schema.names and "binary" in str(schema.field(IMAGE).type):
-        return True
-    if name_column(schema.names) is None:
-        what = f"it has neither a column image (encoded bytes) nor uri or path; it has {', '.join(schema.names)}"
-        raise DataError(what, path, "Rename the column that holds the images or their names.")
-    return False
+        # Bytes, or the structs of bytes and path that Hugging Face writes.
+        if IMAGE not in schema.names or "binary" not in str(schema.field(IMAGE).type):
+            if name_column(schema.names) is not None:
+                return None
+            what = f"it has neither a column image (encoded bytes) nor uri or path; it has {', '.join(schema.names)}"
+            raise DataError(what, path, "Rename the column that holds the images or their names.")
+        file.seek(-8, 2)
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(-8 - length, 2)
+        return Shard(path, name, int(table.metadata.num_rows), hashlib.sha256(file.read(length)).hexdigest())
 
 
 def name_column(columns: list[str]) -> str | None:

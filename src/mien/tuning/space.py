@@ -40,10 +40,6 @@ class _Range(BaseModel):
             raise ValueError("low must be below high")
         return self
 
-    def ends(self) -> list[Value]:
-        """Values that, where they fit the recipe, let the others fit too."""
-        return [self.low, self.high]
-
 
 class Uniform(_Range):
     """A number from ``low`` to ``high``, all as likely."""
@@ -74,10 +70,6 @@ class Choice(BaseModel):
 
     kind: Literal["choice"]
     values: list[Value] = Field(min_length=1)
-
-    def ends(self) -> list[Value]:
-        """All of them."""
-        return self.values
 
 
 Parameter = Annotated[Uniform | LogUniform | Int | Choice, Field(discriminator="kind")]
@@ -121,7 +113,7 @@ def check_space(space: Space, recipe: str | Path, changes: list[str]) -> None:
         RecipeError: where it does not.
     """
     for key, parameter in space.items():
-        for value in parameter.ends():
+        for value in parameter.values if isinstance(parameter, Choice) else (parameter.low, parameter.high):
             load_recipe(recipe, [*changes, *changes_for({key: value})])
 
 
