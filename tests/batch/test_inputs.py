@@ -1,4 +1,4 @@
-"""What ``mien score`` takes: every kind of input, cut into parts that hold each row once."""
+"""What ``mien score`` takes: every kind of input, cut into chunks that hold each row once."""
 
 from __future__ import annotations
 
@@ -15,65 +15,65 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mien.batch.chunks import Part, Shard, cut_names, cut_shards
+from mien.batch.chunks import Chunk, Shard, chunk_names, chunk_shards
 from mien.batch.inputs import Collection, open_collection
-from mien.batch.parquet_input import Cursor, shard
-from mien.batch.storage import refused, source, walk
+from mien.batch.parquet_input import Cursor, read_shard
+from mien.batch.storage import source, unreadable, walk
 from mien.errors import DataError, ImageError, MissingExtraError, printable
-from support.collections_of_images import write_pictures
+from support.collections_of_images import write_images
 
 NAMES = st.lists(st.none() | st.text(st.characters(), max_size=20), max_size=40)
 
 
 def names_of(collection: Collection, size: int = 3) -> list[str | None]:
-    return [name for part in collection.parts(size) for name in part.names()]
+    return [name for chunk in collection.chunks(size) for name in chunk.names]
 
 
-def whole(parts: list[Part], rows: int, size: int) -> None:
-    """That the parts hold every row once, in order, and are alike in size."""
-    assert [part.number for part in parts] == list(range(len(parts)))
-    assert [part.first for part in parts] == [number * size for number in range(len(parts))]
-    assert sum(part.rows for part in parts) == rows
-    assert all(part.rows == size for part, _ in pairwise(parts))
-    assert len({part.digest for part in parts}) == len(parts)
+def whole(chunks: list[Chunk], rows: int, size: int) -> None:
+    """That the chunks hold every row once, in order, and are alike in size."""
+    assert [chunk.number for chunk in chunks] == list(range(len(chunks)))
+    assert [chunk.first for chunk in chunks] == [number * size for number in range(len(chunks))]
+    assert sum(chunk.rows for chunk in chunks) == rows
+    assert all(chunk.rows == size for chunk, _ in pairwise(chunks))
+    assert len({chunk.digest for chunk in chunks}) == len(chunks)
 
 
 @given(NAMES, st.integers(1, 7))
-def test_names_are_cut_into_parts_and_come_back(names: list[str | None], size: int) -> None:
-    parts = list(cut_names(names, size))
-    whole(parts, len(names), size)
-    assert [name for part in parts for name in part.names()] == names
-    assert parts == list(cut_names(iter(names), size))
+def test_names_are_cut_into_chunks_and_come_back(names: list[str | None], size: int) -> None:
+    chunks = list(chunk_names(names, size))
+    whole(chunks, len(names), size)
+    assert [name for chunk in chunks for name in chunk.names] == names
+    assert chunks == list(chunk_names(iter(names), size))
 
 
-def test_a_list_without_end_gives_its_parts_as_they_are_asked_for() -> None:
-    parts = list(islice(cut_names(repeat("a.png"), 3), 4))
-    assert [(part.first, part.rows) for part in parts] == [(0, 3), (3, 3), (6, 3), (9, 3)]
+def test_a_list_without_end_gives_its_chunks_as_they_are_asked_for() -> None:
+    chunks = list(islice(chunk_names(repeat("a.png"), 3), 4))
+    assert [(chunk.first, chunk.rows) for chunk in chunks] == [(0, 3), (3, 3), (6, 3), (9, 3)]
 
 
 @given(st.lists(st.integers(0, 12), max_size=8), st.integers(1, 9))
-def test_shards_are_cut_into_parts_that_hold_each_row_once(sizes: list[int], size: int) -> None:
+def test_shards_are_cut_into_chunks_that_hold_each_row_once(sizes: list[int], size: int) -> None:
     shards = [Shard(f"/{number}", str(number), rows, "mark") for number, rows in enumerate(sizes)]
-    parts = list(cut_shards(iter(shards), size))
-    whole(parts, sum(sizes), size)
+    chunks = list(chunk_shards(iter(shards), size))
+    whole(chunks, sum(sizes), size)
     found = [
         (one.shard.name, row)
-        for part in parts
-        for one in part.segments
+        for chunk in chunks
+        for one in chunk.segments
         for row in range(one.start, one.start + one.rows)
     ]
     assert found == [(one.name, row) for one in shards for row in range(one.rows)]
-    assert all(sum(one.rows for one in part.segments) == part.rows for part in parts)
+    assert all(sum(one.rows for one in chunk.segments) == chunk.rows for chunk in chunks)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 700), st.integers(1, 400), st.integers(1, 90), st.randoms())
-def test_a_cursor_reads_any_parts_of_a_file(
+def test_a_cursor_reads_any_chunks_of_a_file(
     tmp_path: Path, rows: int, group: int, size: int, chance: random.Random
 ) -> None:
     """In order, with gaps and going back, over row groups of any size."""
-    path = write_pictures(tmp_path / "a.parquet", [b"%d" % row for row in range(rows)], group)
-    segments = [one for part in cut_shards([shard(str(path), "a")], size) for one in part.segments]
+    path = write_images(tmp_path / "a.parquet", [b"%d" % row for row in range(rows)], group)
+    segments = [one for chunk in chunk_shards([read_shard(str(path), "a")], size) for one in chunk.segments]
     some = chance.sample(segments, chance.randint(0, len(segments)))
     order = sorted(some, key=lambda one: one.start) + chance.sample(segments, min(3, len(segments)))
     cursor = Cursor()
@@ -94,7 +94,7 @@ def test_folders_come_in_the_order_of_all_their_paths(tmp_path: Path, places: se
     assert list(walk(str(root))) == sorted(str(path) for path in root.rglob("*.png"))
 
 
-def test_folders_leave_out_what_is_hidden_or_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_leave_out_what_is_hidden_or_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "faces" / "deep").mkdir(parents=True)
     for name in ("b.PNG", "a.jpg", "deep/c.webp", ".hidden.png", "notes.txt"):
         (tmp_path / "faces" / name).write_bytes(b"")
@@ -130,11 +130,11 @@ def test_a_list_may_lack_names_and_need_not_be_utf8(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_shards_comes_by_name(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "d" / "b.parquet", [b"1", b"2"])
-    write_pictures(tmp_path / "d" / "a" / "x.parquet", [b"0"])
+    write_images(tmp_path / "d" / "b.parquet", [b"1", b"2"])
+    write_images(tmp_path / "d" / "a" / "x.parquet", [b"0"])
     found = open_collection(str(tmp_path / "d"))
-    (part,) = found.parts(5)
-    names = [row for one in part.segments for row in Cursor().read(one)]
+    (chunk,) = found.chunks(5)
+    names = [row for one in chunk.segments for row in Cursor().read(one)]
     assert [data for _, data in names] == [b"0", b"1", b"2"]
     assert [name for name, _ in names] == [
         f"{tmp_path}/d/a/x.parquet#0",
@@ -143,24 +143,24 @@ def test_a_folder_of_shards_comes_by_name(tmp_path: Path) -> None:
 
 
 def test_rows_bear_the_names_that_a_shard_has_for_them(tmp_path: Path) -> None:
-    path = write_pictures(tmp_path / "a.parquet", [b"1", None], path=["x/1.png", None])
-    (part,) = open_collection(str(path)).parts(5)
-    assert list(Cursor().read(part.segments[0])) == [("x/1.png", b"1"), (f"{path}#1", None)]
+    path = write_images(tmp_path / "a.parquet", [b"1", None], path=["x/1.png", None])
+    (chunk,) = open_collection(str(path)).chunks(5)
+    assert list(Cursor().read(chunk.segments[0])) == [("x/1.png", b"1"), (f"{path}#1", None)]
 
 
 def test_hugging_faces_structs_are_images(tmp_path: Path) -> None:
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     images = pa.array([{"bytes": b"1", "path": "a"}, {"bytes": None, "path": "b"}, None], kind)
     pq.write_table(pa.table({"image": images}), tmp_path / "a.parquet")
-    (part,) = open_collection(str(tmp_path / "a.parquet")).parts(5)
-    assert [data for _, data in Cursor().read(part.segments[0])] == [b"1", None, None]
+    (chunk,) = open_collection(str(tmp_path / "a.parquet")).chunks(5)
+    assert [data for _, data in Cursor().read(chunk.segments[0])] == [b"1", None, None]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
         ("gone.txt", None, "there is no such file or folder"),
-        ("a.png", b"", "neither a folder nor a list of pictures"),
+        ("a.png", b"", "neither a folder nor a list of images"),
         ("a.csv", b"id,name\n1,x\n", "names none of the columns uri"),
         ("a.csv", b"", "it has none"),
         ("a.csv", b'uri\n"' + b"x" * 200_000, "is not CSV"),
@@ -181,10 +181,10 @@ def test_a_table_without_images_or_names_is_an_error(tmp_path: Path) -> None:
 
 
 def test_folders_of_both_kinds_or_of_none_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="neither a picture nor a parquet file"):
+    with pytest.raises(DataError, match="neither an image nor a parquet file"):
         open_collection(str(tmp_path))
     (tmp_path / "a.png").write_bytes(b"")
-    write_pictures(tmp_path / "b.parquet", [b"1"])
+    write_images(tmp_path / "b.parquet", [b"1"])
     with pytest.raises(DataError, match="both images and parquet files"):
         names_of(open_collection(str(tmp_path)))
 
@@ -202,24 +202,24 @@ def test_lists_of_any_bytes_are_read_or_refused(tmp_path: Path, data: bytes, suf
 
 
 def test_a_damaged_shard_gives_its_good_rows_first(tmp_path: Path) -> None:
-    path = write_pictures(tmp_path / "a.parquet", [bytes([row]) * 500 for row in range(40)], group=10)
-    (part,) = open_collection(str(path)).parts(40)
+    path = write_images(tmp_path / "a.parquet", [bytes([row]) * 500 for row in range(40)], group=10)
+    (chunk,) = open_collection(str(path)).chunks(40)
     data = bytearray(path.read_bytes())
     start = pq.ParquetFile(path).metadata.row_group(2).column(0).data_page_offset
     data[start : start + 20] = b"\xff" * 20
     path.write_bytes(bytes(data))
     good = []
     with pytest.raises(DataError, match="the parquet file is damaged"):
-        good.extend(data for _, data in Cursor().read(part.segments[0]))
+        good.extend(data for _, data in Cursor().read(chunk.segments[0]))
     cursor = Cursor()
     for _ in range(2):  # what failed once fails again, and does not go on from the middle
         with pytest.raises(DataError):
-            list(cursor.read(part.segments[0]))
+            list(cursor.read(chunk.segments[0]))
 
 
 @pytest.fixture
 def memory() -> Iterator[str]:
-    """An fsspec file system in memory, with three pictures and a list of them."""
+    """An fsspec file system in memory, with three images and a list of them."""
     fsspec = pytest.importorskip("fsspec")
     system = fsspec.filesystem("memory")
     for name in ("b.png", "a/c.png", "a/.hidden.png"):
@@ -264,8 +264,8 @@ def test_a_missing_plugin_is_named(tmp_path: Path) -> None:
             names_of(open_collection(name))
 
 
-def test_a_refused_picture_says_why() -> None:
-    read = refused("it holds no image")
+def test_a_unreadable_image_says_why() -> None:
+    read = unreadable("it holds no image")
     assert callable(read)
     with pytest.raises(ImageError, match="it holds no image"):
         read()

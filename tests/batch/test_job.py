@@ -19,32 +19,32 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mien.batch.chunks import Part
+from mien.batch.chunks import Chunk
+from mien.batch.engines import score_locally
 from mien.batch.inputs import open_collection
-from mien.batch.job import Options, Summary, job_of, score
-from mien.batch.local_engine import score_here
-from mien.batch.output import JOB, MANIFEST, Output, check_settings
+from mien.batch.job import Options, Summary, make_job, score
+from mien.batch.output import JOB, MANIFEST, check_settings, open_output
 from mien.batch.scorer import Job, Scorer
-from mien.batch.table import read_stamp
+from mien.batch.table import read_metadata
 from mien.errors import DataError, ModelError, ParallelError
 from mien.models.load import find_bundle, load_bundle
-from support.collections_of_images import BAD, BATCH, PART, bytes_of, expected, pictures, rows_of, write_pictures
+from support.collections_of_images import BAD, BATCH, CHUNK, bytes_of, expected, images, rows_of, write_images
 
 ROWS = 480
-LOCAL = Options("tiny", batch=BATCH, part=PART, workers=1, engine="local")
+LOCAL = Options("tiny", batch=BATCH, chunk_size=CHUNK, workers=1, engine="local")
 
 
 @pytest.fixture(scope="module")
 def blobs() -> list[bytes]:
-    return pictures(ROWS)
+    return images(ROWS)
 
 
 @pytest.fixture(scope="module")
 def table(blobs: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The collection as a folder of two shards."""
     folder = tmp_path_factory.mktemp("input") / "shards"
-    write_pictures(folder / "a.parquet", blobs[:300])
-    write_pictures(folder / "b.parquet", blobs[300:], group=1000)
+    write_images(folder / "a.parquet", blobs[:300])
+    write_images(folder / "b.parquet", blobs[300:], group=1000)
     return folder
 
 
@@ -53,7 +53,7 @@ def scored(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its scores, by two workers in one go; tests only copy the folder."""
     out = tmp_path_factory.mktemp("scored") / "out"
     summary = score(str(table), out, replace(LOCAL, workers=2))
-    assert (summary.rows, summary.errors, summary.kept, summary.engine) == (ROWS, len(BAD), 0, "local")
+    assert (summary.rows, summary.errors, summary.existing, summary.engine) == (ROWS, len(BAD), 0, "local")
     return out
 
 
@@ -64,7 +64,7 @@ def copied(scored: Path, tmp_path: Path) -> Path:
 
 
 def job_for(source: Path, options: Options = LOCAL) -> Job:
-    return job_of(options, open_collection(str(source)))
+    return make_job(options, open_collection(str(source)))
 
 
 def test_rows_are_the_predictors(table: Path, scored: Path, blobs: list[bytes]) -> None:
@@ -76,22 +76,20 @@ def test_rows_are_the_predictors(table: Path, scored: Path, blobs: list[bytes]) 
 
 
 def test_the_manifest_says_that_all_is_there(scored: Path) -> None:
-    told = json.loads((scored / MANIFEST).read_text())
-    assert (told["rows"], told["errors"], told["parts"]) == (ROWS, len(BAD), 15)
-    assert pq.read_table(scored).num_rows == ROWS  # what is no part is passed over by readers of folders
+    manifest = json.loads((scored / MANIFEST).read_text())
+    assert (manifest["rows"], manifest["errors"], manifest["chunks"]) == (ROWS, len(BAD), 15)
+    assert pq.read_table(scored).num_rows == ROWS  # what is no chunk is passed over by readers of folders
 
 
 def test_names_and_batches_do_not_depend_on_workers_or_engine(table: Path, scored: Path) -> None:
     """The scorer alone gives the bytes that two processes gave."""
     job = job_for(table)
     one = Scorer(job)
-    for part in list(open_collection(str(table)).parts(PART))[9:12]:
-        assert one.score(part).data == (scored / f"part-{part.number:08}.parquet").read_bytes()
+    for chunk in list(open_collection(str(table)).chunks(CHUNK))[9:12]:
+        assert one.score(chunk).data == (scored / f"part-{chunk.number:08}.parquet").read_bytes()
 
 
-def test_a_folder_of_pictures_into_one_file(
-    blobs: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_images_into_one_file(blobs: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = [f"faces/{row % 3}/{row:03}.png" for row in range(120)]
     for name, blob in zip(names, blobs, strict=False):
@@ -107,8 +105,8 @@ def test_a_folder_of_pictures_into_one_file(
     order = sorted(range(121), key=lambda place: names[place])
     assert rows[:-1] == expected("tiny", [names[place] for place in order[:-1]], [blobs[place] for place in order[:-1]])
     assert (rows[-1]["uri"], rows[-1]["error"]) == (names[-1], "No such file or directory")
-    again = score("faces", "out.parquet", LOCAL)
-    assert (again.rows, again.kept, again.engine) == (121, 121, "none")
+    finished = score("faces", "out.parquet", LOCAL)
+    assert (finished.rows, finished.existing, finished.engine) == (121, 121, "none")
     (tmp_path / "faces" / "0.png").write_bytes(b"")
     for options, what in (
         (LOCAL, "the input is not what it was"),
@@ -135,9 +133,9 @@ def test_with_a_detector_the_surest_face_counts(tmp_path: Path) -> None:
     sample = pytest.importorskip("matplotlib.cbook").get_sample_data
     with sample("grace_hopper.jpg") as file:
         photo = file.read()
-    path = write_pictures(tmp_path / "a.parquet", [photo, pictures(1)[0], b""])
+    path = write_images(tmp_path / "a.parquet", [photo, images(1)[0], b""])
     job = job_for(path, Options("tiny", "centerface"))
-    scored = Scorer(job).score(next(open_collection(str(path)).parts(job.rows)))
+    scored = Scorer(job).score(next(open_collection(str(path)).chunks(job.chunk_size)))
     (tmp_path / "out.parquet").write_bytes(scored.data)
     rows = rows_of(tmp_path / "out.parquet")
     assert [row["faces"] for row in rows] == [1, 0, None]
@@ -148,7 +146,7 @@ def test_with_a_detector_the_surest_face_counts(tmp_path: Path) -> None:
 
 
 COMMAND = [sys.executable, "-m", "mien", "score"]
-KILLED = ["--model", "tiny", "--batch-size", str(BATCH), "--chunk-size", str(PART), "--engine", "local"]
+KILLED = ["--model", "tiny", "--batch-size", str(BATCH), "--chunk-size", str(CHUNK), "--engine", "local"]
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(table: Path, scored: Path, tmp_path: Path) -> None:
@@ -166,7 +164,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(table: Path, scored: Path, tmp_p
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     summary = json.loads(ran.stdout)
-    assert (summary["rows"], summary["kept"]) == (ROWS, PART * len(before))
+    assert (summary["rows"], summary["existing"]) == (ROWS, CHUNK * len(before))
     assert {path.name: path.stat().st_mtime_ns for path in out.glob("part-*.parquet")}.items() >= before.items()
     assert bytes_of(out) == bytes_of(scored)
     assert (out / MANIFEST).read_bytes() == (scored / MANIFEST).read_bytes()
@@ -221,18 +219,18 @@ def _children() -> list[int]:
     return found
 
 
-class Deadly(Part):
-    """A part that ends the process that unpacks it."""
+class Deadly(Chunk):
+    """A chunk that ends the process that unpacks it."""
 
     def __reduce__(self) -> Any:
         return os._exit, (1,)
 
 
-def test_a_part_that_kills_every_worker_is_one_error(table: Path) -> None:
-    part = next(open_collection(str(table)).parts(PART))
-    deadly = Deadly(part.number, part.first, part.rows, part.digest, segments=part.segments)
+def test_a_chunk_that_kills_every_worker_is_one_error(table: Path) -> None:
+    chunk = next(open_collection(str(table)).chunks(CHUNK))
+    deadly = Deadly(chunk.number, chunk.first, chunk.rows, chunk.digest, segments=chunk.segments)
     with pytest.raises(ParallelError, match="rows 0 to 31: worker processes died 3 times over the same rows"):
-        list(score_here(job_for(table), iter([deadly]), 1, Event()))
+        list(score_locally(job_for(table), iter([deadly]), 1, Event()))
 
 
 def test_when_it_is_stopped_what_is_written_stays(table: Path, scored: Path, tmp_path: Path) -> None:
@@ -245,40 +243,40 @@ def test_when_it_is_stopped_what_is_written_stays(table: Path, scored: Path, tmp
 
 
 def test_a_plan_without_end_is_read_only_as_far_as_it_is_needed(table: Path) -> None:
-    first, stop, taken = next(open_collection(str(table)).parts(PART)), Event(), 0
+    first, stop, taken = next(open_collection(str(table)).chunks(CHUNK)), Event(), 0
 
-    def endless() -> Iterator[Part]:
+    def endless() -> Iterator[Chunk]:
         nonlocal taken
         for number in count():
             taken += 1
             yield replace(first, number=number)
 
-    scored = list(islice(score_here(job_for(table), endless(), 1, stop), 5))
+    scored = list(islice(score_locally(job_for(table), endless(), 1, stop), 5))
     assert sorted(one.number for one in scored) == list(range(5))
     assert taken <= 5 + 2
 
 
 def test_a_finished_job_is_not_done_again(table: Path, copied: Path) -> None:
     summary = score(str(table), copied, LOCAL)
-    assert (summary.rows, summary.kept, summary.errors, summary.engine) == (ROWS, ROWS, len(BAD), "none")
+    assert (summary.rows, summary.existing, summary.errors, summary.engine) == (ROWS, ROWS, len(BAD), "none")
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "other"])
-def test_a_damaged_part_is_done_again(table: Path, scored: Path, copied: Path, how: str) -> None:
+def test_a_damaged_chunk_is_done_again(table: Path, scored: Path, copied: Path, how: str) -> None:
     path = copied / "part-00000003.parquet"
-    data = {"cut": path.read_bytes()[:-9], "empty": b"", "other": write_pictures(path, [b""]).read_bytes()}[how]
+    data = {"cut": path.read_bytes()[:-9], "empty": b"", "other": write_images(path, [b""]).read_bytes()}[how]
     path.write_bytes(data)
-    with Output(copied, job_for(table)) as output:
-        parts = [one for one in open_collection(str(table)).parts(PART) if output.done(one) is None]
-        assert [part.number for part in parts] == [3]
-        output.write(Scorer(job_for(table)).score(parts[0]))
+    with open_output(copied, job_for(table)) as output:
+        chunks = [one for one in open_collection(str(table)).chunks(CHUNK) if output.done(one) is None]
+        assert [chunk.number for chunk in chunks] == [3]
+        output.write(Scorer(job_for(table)).score(chunks[0]))
     assert bytes_of(copied) == bytes_of(scored)
 
 
-def test_parts_with_errors_may_be_done_again(table: Path, scored: Path, copied: Path) -> None:
-    summary = score(str(table), copied, replace(LOCAL, again=True))
-    bad = {row // PART for row in BAD}
-    assert (summary.rows, summary.kept, summary.errors) == (ROWS, ROWS - PART * len(bad), len(BAD))
+def test_chunks_with_errors_may_be_done_again(table: Path, scored: Path, copied: Path) -> None:
+    summary = score(str(table), copied, replace(LOCAL, retry_errors=True))
+    bad = {row // CHUNK for row in BAD}
+    assert (summary.rows, summary.existing, summary.errors) == (ROWS, ROWS - CHUNK * len(bad), len(BAD))
     assert bytes_of(copied) == bytes_of(scored)
 
 
@@ -287,7 +285,7 @@ def test_parts_with_errors_may_be_done_again(table: Path, scored: Path, copied: 
     [
         (replace(LOCAL, model="fast"), "the scores of another model .tiny, SHA-256"),
         (replace(LOCAL, batch=8), "begun with --batch-size 16, not 8. Add --batch-size 16"),
-        (replace(LOCAL, part=64), "begun with --chunk-size 32, not 64"),
+        (replace(LOCAL, chunk_size=64), "begun with --chunk-size 32, not 64"),
         (replace(LOCAL, detector="centerface", min_face=40), "begun with --detector none, not centerface"),
     ],
 )
@@ -317,12 +315,12 @@ def test_another_input_is_refused(table: Path, blobs: list[bytes], copied: Path,
 
 
 def test_an_input_that_has_changed_is_refused(tmp_path: Path) -> None:
-    path, names = tmp_path / "list.txt", [f"{row}.png" for row in range(2 * PART)]
+    path, names = tmp_path / "list.txt", [f"{row}.png" for row in range(2 * CHUNK)]
     path.write_text("\n".join(names))
-    assert score(str(path), tmp_path / "out", LOCAL).errors == 2 * PART
+    assert score(str(path), tmp_path / "out", LOCAL).errors == 2 * CHUNK
     for changed, what in (
         ([*names[:-1], "new.png"], "the input is not what it was when these rows were scored"),
-        (names[:PART], "it holds 1 parts more than the input has"),
+        (names[:CHUNK], "it holds 1 chunks more than the input has"),
     ):
         path.write_text("\n".join(changed))
         with pytest.raises(DataError, match=what):
@@ -330,17 +328,17 @@ def test_an_input_that_has_changed_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_shard_that_has_changed_is_refused(blobs: list[bytes], tmp_path: Path) -> None:
-    path = write_pictures(tmp_path / "a.parquet", blobs[:PART])
-    with Output(tmp_path / "out", job_for(path)) as output:
-        output.write(Scorer(job_for(path)).score(next(open_collection(str(path)).parts(PART))))
-    write_pictures(path, [*blobs[: PART - 1], blobs[0]])
+    path = write_images(tmp_path / "a.parquet", blobs[:CHUNK])
+    with open_output(tmp_path / "out", job_for(path)) as output:
+        output.write(Scorer(job_for(path)).score(next(open_collection(str(path)).chunks(CHUNK))))
+    write_images(path, [*blobs[: CHUNK - 1], blobs[0]])
     with pytest.raises(DataError, match="the input is not what it was when these rows were scored"):
         score(str(path), tmp_path / "out", LOCAL)
 
 
 def test_two_runs_do_not_write_one_folder(table: Path, copied: Path) -> None:
     pytest.importorskip("fcntl")
-    with Output(copied, job_for(table)), pytest.raises(DataError, match="another mien score is writing here"):
+    with open_output(copied, job_for(table)), pytest.raises(DataError, match="another mien score is writing here"):
         score(str(table), copied, LOCAL)
     assert score(str(table), copied, LOCAL).rows == ROWS
 
@@ -349,7 +347,7 @@ def test_places_that_cannot_be_are_refused(table: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
-    write_pictures(tmp_path / "mine.parquet", [b""])
+    write_images(tmp_path / "mine.parquet", [b""])
     for out, what in (
         (table / "out", "inside the input"),
         (tmp_path / "full", "holds other files"),
@@ -379,20 +377,20 @@ def test_a_model_that_does_not_run_is_one_error_from_the_worker(table: Path, tmp
     bundle = load_bundle("tiny")
     job = replace(job_for(table), bundle=replace(bundle, graph=b"no graph"))
     with pytest.raises(ModelError, match="its graph does not run"):
-        list(score_here(job, open_collection(str(table)).parts(PART), 1, Event()))
+        list(score_locally(job, open_collection(str(table)).chunks(CHUNK), 1, Event()))
 
 
-def test_stamps_name_the_job_and_the_rows(table: Path, scored: Path) -> None:
-    part = list(open_collection(str(table)).parts(PART))[3]
-    stamp = read_stamp(scored / "part-00000003.parquet")
-    assert stamp is not None
-    assert (stamp.job, stamp.input) == (job_for(table).digest, part.digest)
-    assert (stamp.part, stamp.first, stamp.rows, stamp.errors) == (3, 96, PART, 1)
+def test_footers_name_the_job_and_the_rows(table: Path, scored: Path) -> None:
+    chunk = list(open_collection(str(table)).chunks(CHUNK))[3]
+    footer = read_metadata(scored / "part-00000003.parquet")
+    assert footer is not None
+    assert (footer.job, footer.input) == (job_for(table).digest, chunk.digest)
+    assert (footer.number, footer.first, footer.rows, footer.errors) == (3, 96, CHUNK, 1)
     settings = json.loads((scored / JOB).read_text())
     assert settings["sha256"] == load_bundle(find_bundle("tiny")).sha256
 
 
 def test_a_summary_is_ready_for_json() -> None:
-    told = Summary("out", "tiny", "ab", "none", "local", 2, rows=30, kept=10, seconds=4.0).to_dict()
-    assert told["rows_a_second"] == 5.0
-    assert json.loads(json.dumps(told)) == told
+    found = Summary("out", "tiny", "ab", "none", "local", 2, rows=30, existing=10, seconds=4.0).to_dict()
+    assert found["rows_a_second"] == 5.0
+    assert json.loads(json.dumps(found)) == found

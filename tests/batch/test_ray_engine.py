@@ -20,34 +20,34 @@ from typing import Any
 
 import pytest
 
+from mien.batch.engines import score_on_ray
 from mien.batch.inputs import open_collection
-from mien.batch.job import Options, job_of, score
+from mien.batch.job import Options, make_job, score
 from mien.batch.output import MANIFEST
-from mien.batch.ray_engine import _THREADS, score_on_ray
 from mien.batch.scorer import Scorer
 from mien.data.synthetic import draw_faces
 from mien.errors import ModelError, ServiceError
 from mien.inference import Predictor
-from support.collections_of_images import BAD, BATCH, PART, bytes_of, pictures, write_pictures
+from support.collections_of_images import BAD, BATCH, CHUNK, bytes_of, images, write_images
 
 pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
 
 ROWS = 640
-OPTIONS = Options("tiny", batch=BATCH, part=PART, engine="ray")
+OPTIONS = Options("tiny", batch=BATCH, chunk_size=CHUNK, engine="ray")
 QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("input") / "a.parquet", pictures(ROWS))
+    return write_images(tmp_path_factory.mktemp("input") / "a.parquet", images(ROWS))
 
 
 @pytest.fixture(scope="module")
 def alone(table: Path) -> dict[str, bytes]:
-    """Every part as this process alone scores it."""
+    """Every chunk as this process alone scores it."""
     collection = open_collection(str(table))
-    scorer = Scorer(job_of(OPTIONS, collection))
-    return {f"part-{part.number:08}.parquet": scorer.score(part).data for part in collection.parts(PART)}
+    scorer = Scorer(make_job(OPTIONS, collection))
+    return {f"part-{chunk.number:08}.parquet": scorer.score(chunk).data for chunk in collection.chunks(CHUNK)}
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,8 @@ def test_a_node_killed_in_mid_job_changes_nothing(
             cluster.remove_node(second, allow_graceful=False)
 
     summary = score(str(table), tmp_path / "out", replace(OPTIONS, address=cluster.address), kill)
-    assert (summary.rows, summary.errors, summary.kept, summary.engine) == (ROWS, len(BAD), 0, "ray")
-    assert len(done) == ROWS // PART
+    assert (summary.rows, summary.errors, summary.existing, summary.engine) == (ROWS, len(BAD), 0, "ray")
+    assert len(done) == ROWS // CHUNK
     assert bytes_of(tmp_path / "out") == alone
     assert (tmp_path / "out" / MANIFEST).is_file()
     import ray
@@ -96,17 +96,21 @@ def test_a_node_killed_in_mid_job_changes_nothing(
 
 def test_a_model_that_does_not_run_is_the_workers_error(cluster: Any, table: Path) -> None:
     collection = open_collection(str(table))
-    job = job_of(OPTIONS, collection)
+    job = make_job(OPTIONS, collection)
     is_corrupt = replace(job, bundle=replace(job.bundle, graph=b"no graph"))
     import ray
 
     for _ in range(3):
-        with pytest.raises(ModelError, match="its graph does not run") as kept:
-            list(score_on_ray(is_corrupt, collection.parts(PART), 1, Event(), cluster.address))
+        with pytest.raises(ModelError, match="its graph does not run") as caught:
+            list(score_on_ray(is_corrupt, collection.chunks(CHUNK), 1, Event(), cluster.address))
         time.sleep(1)
         assert not ray.is_initialized(), "a thread of Ray's own connected anew, unasked"
-        assert not [one.name for one in threading.enumerate() if one.name.startswith(_THREADS)]
-        assert kept.tb is not None  # which holds the frames, and in them the data set
+        assert not [
+            one.name
+            for one in threading.enumerate()
+            if one.name.startswith(("StreamingExecutor", "iter_threaded", "ray-data"))
+        ]
+        assert caught.tb is not None  # which holds the frames, and in them the data set
 
 
 def test_a_connected_process_keeps_its_cluster(
@@ -147,7 +151,7 @@ def test_ray_of_its_own_keeps_to_this_machine_and_leaves_nothing(
         "--batch-size",
         str(BATCH),
         "--chunk-size",
-        str(PART),
+        str(CHUNK),
         "--engine",
         "ray",
         "--workers",
@@ -160,9 +164,9 @@ def test_ray_of_its_own_keeps_to_this_machine_and_leaves_nothing(
         time.sleep(0.1)
     family = descendants(process.pid)
     listening = [address for one in family for address in listens(one)]
-    printed, told = process.communicate(timeout=120)
-    assert process.returncode == 0, told
-    assert told == f"note: {len(BAD)} of {ROWS} rows have an error; the column error says which\n"
+    printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert errors == f"note: {len(BAD)} of {ROWS} rows have an error; the column error says which\n"
     assert json.loads(printed)["engine"] == "ray"
     assert bytes_of(out) == alone
     assert len(listening) > 3

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Ran
-from support.collections_of_images import BAD, expected, pictures, rows_of, write_pictures
+from support.collections_of_images import BAD, expected, images, rows_of, write_images
 
 Mien = Callable[..., Ran]
 OPTIONS = ("--model", "tiny", "--batch-size", 16, "--chunk-size", 32, "--engine", "local", "--workers", 1)
@@ -21,7 +21,7 @@ OPTIONS = ("--model", "tiny", "--batch-size", 16, "--chunk-size", 32, "--engine"
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("input") / "a.parquet", pictures(120))
+    return write_images(tmp_path_factory.mktemp("input") / "a.parquet", images(120))
 
 
 def test_it_scores_says_so_and_knows_when_it_is_done(mien: Mien, table: Path, tmp_path: Path) -> None:
@@ -30,22 +30,28 @@ def test_it_scores_says_so_and_knows_when_it_is_done(mien: Mien, table: Path, tm
     assert ran.code == 0
     assert ran.out.startswith(f"{out}: 120 rows by tiny; ")
     assert ran.err == "note: 2 of 120 rows have an error; the column error says which\n"
-    assert rows_of(out) == expected("tiny", [f"{table}#{row}" for row in range(120)], pictures(120))
+    assert rows_of(out) == expected("tiny", [f"{table}#{row}" for row in range(120)], images(120))
     ran = mien("score", table, out, *OPTIONS, "--json")
-    told = json.loads(ran.out)
-    assert (ran.code, told["rows"], told["kept"], told["errors"], told["engine"]) == (0, 120, 120, 2, "none")
-    assert set(told) >= {
+    summary = json.loads(ran.out)
+    assert (ran.code, summary["rows"], summary["existing"], summary["errors"], summary["engine"]) == (
+        0,
+        120,
+        120,
+        2,
+        "none",
+    )
+    assert set(summary) >= {
         "out",
         "model",
         "sha256",
         "detector",
         "workers",
-        "parts",
+        "chunks",
         "seconds",
         "rows_a_second",
         "stopped",
     }
-    assert len([row for row in BAD if row < 120]) == told["errors"]
+    assert len([row for row in BAD if row < 120]) == summary["errors"]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +75,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_ray_the_engine_is_told_to_be_missing(
+def test_without_ray_the_engine_is_reported_missing(
     mien: Mien, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ray", "ray.data"):
@@ -82,7 +88,7 @@ def test_without_ray_the_engine_is_told_to_be_missing(
 
 def test_sigterm_ends_it_in_order(table: Path, tmp_path: Path) -> None:
     out, many = tmp_path / "out", tmp_path / "many.parquet"
-    write_pictures(many, pictures(120) * 40)
+    write_images(many, images(120) * 40)
     options = ["--model", "tiny", "--chunk-size", "64", "--engine", "local", "--workers", "1"]
     command = [sys.executable, "-m", "mien", "score", str(many), str(out), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -90,9 +96,9 @@ def test_sigterm_ends_it_in_order(table: Path, tmp_path: Path) -> None:
     while len(list(out.glob("part-*"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    printed, told = process.communicate(timeout=30)
+    printed, errors = process.communicate(timeout=30)
     rows = sum(1 for _ in rows_of(out))
     assert process.returncode == 143
-    assert "Traceback" not in told
-    assert told.splitlines()[-1] == f"error: interrupted with {rows:,} rows done; the same command goes on from there"
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == f"error: interrupted with {rows:,} rows done; the same command goes on from there"
     assert f"{rows:,} rows by tiny" in printed

@@ -1,4 +1,4 @@
-"""What the tests of scoring share: a small collection with bad pictures in it, and its scores read back."""
+"""What the tests of scoring share: a small collection with bad images in it, and its scores read back."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from PIL import Image
 from mien.inference import Prediction, Predictor
 
 BAD = {5: b"", 100: b"dear diary", 333: b"\x89PNG\r\n\x1a\n half a header"}
-"""The rows of :func:`pictures` that are no pictures."""
-BATCH, PART = 16, 32
+"""The rows of :func:`images` that are no images."""
+BATCH, CHUNK = 16, 32
 
 
-def pictures(count: int) -> list[bytes]:
+def images(count: int) -> list[bytes]:
     """Faces of noise as PNG, no two alike, with a few broken files among them."""
     rng = np.random.default_rng(11)
     found = []
@@ -30,7 +30,7 @@ def pictures(count: int) -> list[bytes]:
     return found
 
 
-def write_pictures(place: Path, blobs: Sequence[bytes | None], group: int = 100, **columns: Sequence[Any]) -> Path:
+def write_images(place: Path, blobs: Sequence[bytes | None], group: int = 100, **columns: Sequence[Any]) -> Path:
     """A parquet file with a column of images, and others."""
     place.parent.mkdir(parents=True, exist_ok=True)
     table = pa.table({"image": pa.array(blobs, pa.binary()), **columns})
@@ -63,5 +63,5 @@ def as_row(number: int, name: str, one: Prediction, labels: Sequence[str]) -> di
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    """Every part's bytes by its name."""
+    """Every chunk's bytes by its name."""
     return {path.name: path.read_bytes() for path in sorted(folder.glob("part-*.parquet"))}

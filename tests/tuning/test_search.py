@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import Process, active_children
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from mien.models.load import load_bundle
 from mien.training import load_recipe
 from mien.tuning import sweep
 from mien.tuning.space import load_space
-from mien.tuning.study import Task, TrialStore
+from mien.tuning.study import TrialStore
 from mien.tuning.trial import Outcome, Setup, run_trial
 from support.interrupted_runs import KILL
 
@@ -45,7 +47,7 @@ def space(tmp_path: Path) -> Path:
     return path
 
 
-def told(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A table without its wall times and file sums, which hold wall times too."""
     return [{name: value for name, value in row.items() if name not in ("seconds", "sha256")} for row in rows]
 
@@ -98,7 +100,7 @@ def test_private_test_is_not_even_there(whole: tuple[Path, dict[str, Any]]) -> N
         (["data.train=test"], {}, RecipeError, "A search trains on Training"),
         ([], {"fold": "1-5"}, DataError, "'1-5' is no fold"),
         ([], {"fold": "6/5"}, DataError, "there is no fold 6 of 5"),
-        ([], {"prune": "hard"}, RecipeError, "no way to prune named 'hard'"),
+        ([], {"prune": "hard"}, RecipeError, "there is no pruner 'hard'"),
         (["batch_size=none"], {}, RecipeError, "batch_size"),
     ],
 )
@@ -116,7 +118,7 @@ def test_on_a_fold_public_test_is_not_there_either(recipe: Path, space: Path, dr
     found = sweep(
         recipe, space, drawn, out, trials=1, fold="2/4", changes=["data.validation=PrivateTest"], device="cpu"
     )
-    assert found["judged_on"] == "the fold"
+    assert found["evaluated_on"] == "the fold"
     assert found["data"]["name"] == f"{drawn.name}, fold 2 of 4 of Training"
     result = json.loads((out / "trials" / "0000" / "result.json").read_text())
     assert (result["validation"]["split"], result["validation"]["n"], result["command"]) == ("test", 30, None)
@@ -142,7 +144,7 @@ def test_a_killed_search_goes_on_as_the_undisturbed_one(
     ran = mien(*arguments, "--resume", "--json")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)
-    assert told(found["trials"]) == told(json.loads(json.dumps(whole[1]["trials"])))
+    assert without_times(found["trials"]) == without_times(json.loads(json.dumps(whole[1]["trials"])))
     assert (out / "trials" / "0000" / "result.json").read_bytes() == before
     assert sorted(path.name for path in (out / "trials").iterdir()) == ["0000", "0001", "0002"]
     assert [line.split()[1] for line in ran.err.splitlines()] == ["1", "2"]
@@ -159,7 +161,7 @@ def test_a_finished_search_is_not_run_again_and_more_trials_are_added(
     assert seen == [0, 1]
     found = sweep(recipe, space, drawn, out, trials=3, resume=True, **options)
     assert seen == [0, 1, 2]
-    assert told(found["trials"]) == told(whole[1]["trials"])
+    assert without_times(found["trials"]) == without_times(whole[1]["trials"])
 
 
 def test_another_search_in_the_folder_is_refused(
@@ -179,15 +181,15 @@ def test_another_search_in_the_folder_is_refused(
     assert (out / "sweep.json").read_bytes() == before
 
 
-def test_a_damaged_book_is_one_clear_error(recipe: Path, space: Path, drawn: Faces, tmp_path: Path) -> None:
+def test_a_damaged_study_is_one_clear_error(recipe: Path, space: Path, drawn: Faces, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "study.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(RecipeError, match=r"study.db: the book of the search cannot be read") as caught:
+    with pytest.raises(RecipeError, match=r"study.db: the study cannot be read") as caught:
         sweep(recipe, space, drawn, tmp_path / "out", trials=1)
     assert "\n" not in str(caught.value)
 
 
-def test_a_trial_that_diverges_is_told_and_the_others_go_on(recipe: Path, drawn: Faces, tmp_path: Path) -> None:
+def test_a_trial_that_diverges_is_reported_and_the_others_go_on(recipe: Path, drawn: Faces, tmp_path: Path) -> None:
     space = tmp_path / "space.yaml"
     space.write_text("phases.0.optimizer.lr: {kind: choice, values: [1.0e+38, 0.001]}")
     changes = ["phases.0.optimizer.name=sgd", "phases.0.epochs=1"]
@@ -199,7 +201,7 @@ def test_a_trial_that_diverges_is_told_and_the_others_go_on(recipe: Path, drawn:
     assert found["best"]["state"] == "done"
 
 
-def test_where_no_trial_ends_well_the_first_reason_is_told(recipe: Path, drawn: Faces, tmp_path: Path) -> None:
+def test_where_no_trial_ends_well_the_first_reason_is_reported(recipe: Path, drawn: Faces, tmp_path: Path) -> None:
     space = tmp_path / "space.yaml"
     space.write_text("phases.0.optimizer.lr: {kind: choice, values: [1.0e+38]}")
     changes = ["phases.0.optimizer.name=sgd", "phases.0.epochs=1"]
@@ -211,7 +213,7 @@ def setup_of(recipe: Path, drawn: Faces, **changes: Any) -> Setup:
     return Setup(str(recipe), (), (), drawn, 0, device="cpu", **changes)
 
 
-def test_a_hopeless_trial_ends_at_once(recipe: Path, drawn: Faces, tmp_path: Path) -> None:
+def test_a_pruned_trial_ends_at_once(recipe: Path, drawn: Faces, tmp_path: Path) -> None:
     epochs: list[int] = []
 
     def report(epoch: int, accuracy: float) -> bool:
@@ -223,7 +225,7 @@ def test_a_hopeless_trial_ends_at_once(recipe: Path, drawn: Faces, tmp_path: Pat
     assert not (tmp_path / "out" / "best.mien").exists()
 
 
-def test_epochs_before_a_kill_are_told_again(recipe: Path, drawn: Faces, tmp_path: Path) -> None:
+def test_epochs_before_a_kill_are_reported_once_more(recipe: Path, drawn: Faces, tmp_path: Path) -> None:
     """The pruner of a search that was taken up knows what that of an undisturbed one knows."""
     setup, out = setup_of(recipe, drawn), tmp_path / "out"
     first: list[tuple[int, float]] = []
@@ -245,81 +247,74 @@ def test_epochs_before_a_kill_are_told_again(recipe: Path, drawn: Faces, tmp_pat
 
 
 @pytest.fixture
-def book(tmp_path: Path, space: Path) -> Callable[..., TrialStore]:
-    def opened(prune: str = "median", resume: bool = True) -> TrialStore:
-        return TrialStore(tmp_path, load_space(space), {"prune": prune}, resume, seed=1, epochs=4)
+def open_store(tmp_path: Path, space: Path) -> Callable[..., TrialStore]:
+    def opened(prune: str = "median") -> TrialStore:
+        return TrialStore(tmp_path, load_space(space), {"prune": prune}, seed=1, epochs=4, resume=True)
 
     return opened
 
 
-def given(task: Task | None) -> Task:
-    assert task is not None
-    return task
-
-
-def test_the_median_prunes_what_is_worse_than_half(book: Callable[..., TrialStore]) -> None:
-    one = book()
+def test_the_median_prunes_what_is_worse_than_half(open_store: Callable[..., TrialStore]) -> None:
+    store = open_store()
     for accuracy in (0.5, 0.6, 0.5, 0.6):
-        task = given(one.next(9, 1))
-        assert not any(one.report(task, epoch, accuracy) for epoch in (1, 2, 3, 4))
-        one.finish(task, Outcome(accuracy))
-    bad, good = given(one.next(9, 1)), given(one.next(9, 1))
-    assert [one.report(bad, epoch, 0.1) for epoch in (1, 2)] == [False, True]
-    assert [one.report(good, epoch, 0.7) for epoch in (1, 2)] == [False, False]
-    one.finish(bad, Outcome(figures={"epochs": 2}))
-    assert one.table()[-1] | {"values": {}} == {
-        "trial": 4, "state": "ended early", "accuracy": None, "best_epoch_accuracy": 0.1, "macro_f1": None,
+        trial = store.next(9, 1)
+        assert not any(store.report(trial, epoch, accuracy) for epoch in (1, 2, 3, 4))
+        store.finish(trial, Outcome(accuracy))
+    bad, good = store.next(9, 1), store.next(9, 1)
+    assert [store.report(bad, epoch, 0.1) for epoch in (1, 2)] == [False, True]
+    assert [store.report(good, epoch, 0.7) for epoch in (1, 2)] == [False, False]
+    store.finish(bad, Outcome(figures={"epochs": 2}))
+    assert store.table()[-1] | {"values": {}} == {
+        "trial": 4, "state": "pruned", "accuracy": None, "best_epoch_accuracy": 0.1, "macro_f1": None,
         "epochs": 2, "seconds": None, "sha256": None, "why": None, "values": {},
     }  # fmt: skip
 
 
-def test_hyperband_takes_its_rounds_from_the_recipes_epochs(book: Callable[..., TrialStore]) -> None:
-    one = book("hyperband")
-    task = given(one.next(1, 1))
-    one.report(task, 1, 0.5)
-    one.finish(task, Outcome(0.5))
-    assert one.table()[0]["accuracy"] == 0.5
+def test_hyperband_takes_its_rounds_from_the_recipes_epochs(open_store: Callable[..., TrialStore]) -> None:
+    store = open_store("hyperband")
+    trial = store.next(1, 1)
+    store.report(trial, 1, 0.5)
+    store.finish(trial, Outcome(0.5))
+    assert store.table()[0]["accuracy"] == 0.5
 
 
-def test_trials_that_were_running_wait_once_more_however_often_it_is_killed(book: Callable[..., TrialStore]) -> None:
-    one = book()
-    done, lost = given(one.next(3, 2)), given(one.next(3, 2))
-    one.finish(done, Outcome(0.5))
+def test_trials_that_were_running_go_on_however_often_it_is_killed(open_store: Callable[..., TrialStore]) -> None:
+    store = open_store()
+    done, killed = store.next(3, 2), store.next(3, 2)
+    store.finish(done, Outcome(0.5))
     for _ in range(3):
-        again = given(book().next(3, 1))
-        assert (again.values, again.out) == (lost.values, lost.out)
-    last = book()
-    again = given(last.next(3, 1))
-    last.finish(again, Outcome(0.6))
-    third = given(last.next(3, 1))
-    last.finish(third, Outcome(0.4))
+        resumed = open_store().next(3, 1)
+        assert (resumed.params, resumed.number) == (killed.params, killed.number)
+    last = open_store()
+    last.finish(last.next(3, 1), Outcome(0.6))
+    last.finish(last.next(3, 1), Outcome(0.4))
     assert last.next(3, 1) is None
     assert [(row["trial"], row["accuracy"]) for row in last.table()] == [(1, 0.6), (0, 0.5), (2, 0.4)]
 
 
-def test_a_kill_between_the_two_steps_of_queueing_again_makes_no_second_copy(
-    book: Callable[..., TrialStore], monkeypatch: pytest.MonkeyPatch
+def test_a_kill_while_a_trial_gets_its_values_makes_no_second_trial(
+    open_store: Callable[..., TrialStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = given(book().next(1, 1))
-
     class KilledError(Exception):
         pass
 
-    def tell(*_: object, **__: object) -> None:
+    def suggest_categorical(*_: object, **__: object) -> None:
         raise KilledError
 
     with monkeypatch.context() as patch:
         import optuna
 
-        patch.setattr(optuna.Study, "tell", tell)
+        patch.setattr(optuna.Trial, "suggest_categorical", suggest_categorical)
         with pytest.raises(KilledError):
-            book()
-    one = book()
-    again = given(one.next(1, 1))
-    assert again.values == lost.values
-    one.finish(again, Outcome(0.5))
-    assert one.next(1, 1) is None
-    assert len(one.table()) == 1
+            open_store().next(1, 1)
+    store = open_store()
+    (before,) = store.study.get_trials()
+    resumed = store.next(1, 1)
+    assert before.params.items() < resumed.params.items()
+    assert resumed.params.keys() == {"phases.0.optimizer.lr", "batch_size"}
+    store.finish(resumed, Outcome(0.5))
+    assert store.next(1, 1) is None
+    assert len(store.table()) == 1
 
 
 def test_trials_side_by_side_come_to_the_same(
@@ -335,20 +330,25 @@ def test_trials_side_by_side_come_to_the_same(
         assert row["state"] == "done"
 
 
-def test_a_dead_process_is_one_clear_error(recipe: Path, drawn: Faces, tmp_path: Path) -> None:
-    from mien.tuning.workers import WorkerPool
+def test_a_dead_process_is_one_clear_error(
+    recipe: Path, space: Path, drawn: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes are killed as the second trial begins; all of them are gone afterwards."""
+    started: list[Process] = []
+    submit = ProcessPoolExecutor.submit
 
-    crew = WorkerPool(setup_of(recipe, drawn), 1)
-    try:
-        (process,) = crew.processes.values()
-        crew.give(Task(None, {}, tmp_path / "out"))  # type: ignore[arg-type]
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
-        with pytest.raises(ParallelError, match=r"has died\. Run the same command with --resume"):
-            crew.hear()
-    finally:
-        crew.dismiss()
-    assert not process.is_alive()
+    def submit_and_kill(pool: ProcessPoolExecutor, *arguments: Any) -> Future[Any]:
+        future = submit(pool, *arguments)
+        started[:] = active_children()  # type: ignore[assignment]
+        if len(started) == 2:
+            os.kill(started[0].pid or 0, signal.SIGKILL)
+        return future
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit_and_kill)
+    with pytest.raises(ParallelError, match=r"has died\. Run the same command with --resume"):
+        sweep(recipe, space, drawn, tmp_path / "out", trials=2, jobs=2, device="cpu")
+    assert len(started) == 2
+    assert not any(process.is_alive() for process in started)
 
 
 def test_the_command_prints_a_table_and_how_to_go_on(
@@ -357,8 +357,8 @@ def test_the_command_prints_a_table_and_how_to_go_on(
     out = tmp_path / "out"
     ran = mien("sweep", recipe, "--space", space, "--data", drawn_csv, "--out", out, "--trials", 1, "--device", "cpu")
     assert ran.code == 0, ran.err
-    assert "judged on PublicTest" in ran.out
-    assert f"train and judge it: mien train {out / 'best.yaml'} --data D --out RUN" in ran.out
+    assert "evaluated on PublicTest" in ran.out
+    assert f"train it: mien train {out / 'best.yaml'} --data D --out RUN" in ran.out
     assert ran.err.startswith("trial    0  done ")
     refused = mien("sweep", recipe, "--space", tmp_path / "none", "--data", drawn_csv, "--out", out)
     assert (refused.code, refused.out, refused.err.count("\n")) == (2, "", 1)

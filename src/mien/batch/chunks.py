@@ -1,6 +1,6 @@
-"""A part: the rows that are scored, written and, after a kill, found done together.
+"""A chunk: the rows that are scored and written together, and found done together when a run is resumed.
 
-Every engine gets the same parts, and row r stands in part r // size, so that neither the number of processes nor a
+Every engine gets the same chunks, and row r is in chunk r // size, so that neither the number of processes nor a
 restart changes what goes through the network together.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count, islice
@@ -19,16 +18,16 @@ class Shard:
     """A parquet file with a column of images.
 
     Attributes:
-        place: where it is opened.
+        path: its path or address.
         name: how rows call it.
         rows: how many it has.
-        mark: SHA-256 of its size and footer, hex.
+        digest: SHA-256 of its footer, hex.
     """
 
-    place: str
+    path: str
     name: str
     rows: int
-    mark: str
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -41,15 +40,15 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Part:
+class Chunk:
     """Rows of the collection.
 
     Attributes:
-        number: its place among the parts.
-        first: its first row's place in the collection.
+        number: from 0, in the order of the input.
+        first: its first row's number in the collection.
         rows: how many it has, at least 1.
         digest: SHA-256 of what says which rows these are, hex.
-        packed: the names of its pictures, compressed; empty where ``segments`` say where they are.
+        names: of its images, None where a list had none; empty where ``segments`` say where they are.
         segments: rows of shards, in order.
     """
 
@@ -57,48 +56,41 @@ class Part:
     first: int
     rows: int
     digest: str
-    packed: bytes = b""
+    names: tuple[str | None, ...] = ()
     segments: tuple[Segment, ...] = ()
 
-    def names(self) -> list[str | None]:
-        """The names of its pictures, where it is made of names; None where a list had none."""
-        found: list[str | None] = json.loads(zlib.decompress(self.packed))
-        return found
 
-
-def cut_names(names: Iterable[str | None], size: int) -> Iterator[Part]:
-    """Parts of at most ``size`` pictures; one part's names are held at a time."""
-    left, first = iter(names), 0
+def chunk_names(names: Iterable[str | None], size: int) -> Iterator[Chunk]:
+    """Chunks of at most ``size`` images; one chunk's names are held at a time."""
+    left = iter(names)
     for number in count():
-        chunk = list(islice(left, size))
-        if not chunk:
+        some = tuple(islice(left, size))
+        if not some:
             return
-        text = json.dumps(chunk).encode()
-        yield Part(number, first, len(chunk), _digest(first, text), packed=zlib.compress(text, 1))
-        first += len(chunk)
+        first = number * size
+        yield Chunk(number, first, len(some), _digest(first, some), names=some)
 
 
-def cut_shards(shards: Iterable[Shard], size: int) -> Iterator[Part]:
-    """Parts of ``size`` rows, the last of fewer; a part may reach over several small shards."""
-    number, first, waiting, room = 0, 0, list[Segment](), size
+def chunk_shards(shards: Iterable[Shard], size: int) -> Iterator[Chunk]:
+    """Chunks of ``size`` rows, the last of fewer; a chunk may reach over several small shards."""
+    first, segments, room = 0, list[Segment](), size
     for shard in shards:
         start = 0
         while start < shard.rows:
             rows = min(room, shard.rows - start)
-            waiting.append(Segment(shard, start, rows))
+            segments.append(Segment(shard, start, rows))
             start, room = start + rows, room - rows
             if not room:
-                yield _of_segments(number, first, waiting)
-                number, first, waiting, room = number + 1, first + size, [], size
-    if waiting:
-        yield _of_segments(number, first, waiting)
+                yield _of_segments(first, size, segments)
+                first, segments, room = first + size, [], size
+    if segments:
+        yield _of_segments(first, size, segments)
 
 
-def _of_segments(number: int, first: int, segments: list[Segment]) -> Part:
-    text = json.dumps([[one.shard.name, one.shard.mark, one.start, one.rows] for one in segments]).encode()
-    rows = sum(one.rows for one in segments)
-    return Part(number, first, rows, _digest(first, text), segments=tuple(segments))
+def _of_segments(first: int, size: int, segments: list[Segment]) -> Chunk:
+    digest = _digest(first, [[one.shard.name, one.shard.digest, one.start, one.rows] for one in segments])
+    return Chunk(first // size, first, sum(one.rows for one in segments), digest, segments=tuple(segments))
 
 
-def _digest(first: int, text: bytes) -> str:
-    return hashlib.sha256(b"%d " % first + text).hexdigest()
+def _digest(first: int, rows: object) -> str:
+    return hashlib.sha256(json.dumps([first, rows]).encode()).hexdigest()

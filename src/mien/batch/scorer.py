@@ -1,4 +1,4 @@
-"""What a worker does: a part's pictures through a predictor, on any engine."""
+"""What a worker does: a chunk's images through a predictor, on any engine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import tee
 from typing import Any
 
-from mien.batch.chunks import Part
+from mien.batch.chunks import Chunk
 from mien.batch.parquet_input import Cursor, row_name
-from mien.batch.storage import refused, source
+from mien.batch.storage import source, unreadable
 from mien.batch.table import Scored, encode
 from mien.data.decoding import Source
 from mien.errors import DataError
@@ -23,7 +24,10 @@ from mien.models.bundle import Bundle
 _FETCHING = 16
 """How many addresses a worker fetches at once."""
 _AHEAD = 32
-"""How many pictures it has fetched or is fetching before their turn comes."""
+"""How many images it has fetched or is fetching before their turn comes."""
+
+Named = tuple[str, Source]
+"""A row's name, and its image as the predictor takes it."""
 
 
 @dataclass(frozen=True)
@@ -33,27 +37,27 @@ class Job:
     Attributes:
         bundle: the model.
         detector: ``centerface``, ``yunet`` or ``none``.
-        batch: how many pictures go through the networks together.
-        rows: how many rows a part has.
+        batch: how many images go through the networks together.
+        chunk_size: how many rows a chunk has.
         base: the folder or address that relative names lie below.
-        place: the input, as an absolute path or an address.
+        path: the input, as an absolute path or an address.
         min_face: as :class:`mien.inference.Predictor`'s.
     """
 
     bundle: Bundle
     detector: str
     batch: int
-    rows: int
+    chunk_size: int
     base: str
-    place: str
+    path: str
     min_face: int | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """What two runs must have in common for one to go on where the other ended."""
         return {
-            "sha256": self.bundle.sha256, "input": self.place,
-            "detector": self.detector, "batch-size": self.batch, "chunk-size": self.rows,
+            "sha256": self.bundle.sha256, "input": self.path,
+            "detector": self.detector, "batch-size": self.batch, "chunk-size": self.chunk_size,
             "min-face": self.min_face,
         }  # fmt: skip
 
@@ -65,7 +69,7 @@ class Job:
 
 
 class Scorer:
-    """A worker's predictor and its place in the shards; for one thread.
+    """A worker's predictor and its position in the shards; for one thread.
 
     Raises:
         ModelError: where the model or the detector cannot be used here.
@@ -81,47 +85,45 @@ class Scorer:
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(_FETCHING, "fetch")
 
-    def score(self, part: Part) -> Scored:
-        """A part's rows; a picture that cannot be read is a row with an error."""
-        names: list[str] = []
-        pictures = self._named(part, names) if part.packed else self._rows(part, names)
-        return encode(part, self.job.digest, self._predictor.labels, names, self._predictor.stream(pictures))
+    def score(self, chunk: Chunk) -> Scored:
+        """A chunk's rows; an image that cannot be read is a row with an error."""
+        images, names = tee(self._listed(chunk) if chunk.names else self._rows(chunk))
+        predictions = self._predictor.stream(image for _, image in images)
+        # The predictions come first: their images are read before the names are taken.
+        named = zip(predictions, (name for name, _ in names), strict=True)
+        return encode(chunk, self.job.digest, self._predictor.labels, named)
 
-    def _named(self, part: Part, names: list[str]) -> Iterator[Source]:
-        listed = part.names()
-        names.extend(name or "" for name in listed)
-        return self._ahead(source(name, self.job.base) for name in listed)
+    def _listed(self, chunk: Chunk) -> Iterator[Named]:
+        return self._prefetch((name or "", source(name, self.job.base)) for name in chunk.names)
 
-    def _ahead(self, pictures: Iterable[Source]) -> Iterator[Source]:
-        """The same pictures, those that are fetched under way before their turn comes."""
-        waiting: deque[Source] = deque()
-        for one in pictures:
-            waiting.append(self._pool.submit(one).result if callable(one) else one)
+    def _prefetch(self, images: Iterable[Named]) -> Iterator[Named]:
+        """The same images; those at addresses are fetched before their turn comes."""
+        waiting: deque[Named] = deque()
+        for name, image in images:
+            waiting.append((name, self._pool.submit(image).result if callable(image) else image))
             if len(waiting) > _AHEAD:
                 yield waiting.popleft()
         yield from waiting
 
-    def _rows(self, part: Part, names: list[str]) -> Iterator[Source]:
-        for segment in part.segments:
-            read = 0
+    def _rows(self, chunk: Chunk) -> Iterator[Named]:
+        for segment in chunk.segments:
+            number, end = segment.start, segment.start + segment.rows
             try:
                 for name, data in self._cursor.read(segment):
-                    read += 1
-                    names.append(name)
-                    yield refused("it holds no image") if data is None else data
+                    number += 1
+                    yield name, unreadable("it holds no image") if data is None else data
             except DataError as error:
                 # The rows are known, though what they hold is lost: they are rows with an error.
-                for place in range(read, segment.rows):
-                    names.append(row_name(segment, place))
-                    yield refused(error.what)
+                for lost in range(number, end):
+                    yield row_name(segment.shard, lost), unreadable(error.what)
 
 
-_kept: dict[str, Scorer] = {}
+_scorers: dict[str, Scorer] = {}
 
 
 def scorer(job: Job) -> Scorer:
     """The process's scorer for a job, made once; a process holds one at most."""
-    if job.digest not in _kept:
-        _kept.clear()
-        _kept[job.digest] = Scorer(job)
-    return _kept[job.digest]
+    if job.digest not in _scorers:
+        _scorers.clear()
+        _scorers[job.digest] = Scorer(job)
+    return _scorers[job.digest]

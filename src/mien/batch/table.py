@@ -1,4 +1,4 @@
-"""The rows of a part as parquet, and what its footer tells of it."""
+"""The rows of a chunk as parquet, and what its footer says of it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mien.batch.chunks import Part
+from mien.batch.chunks import Chunk
 from mien.errors import printable, require
 from mien.inference.results import Prediction, face_cells
 
-MARK = b"mien"
-"""The key of the footer's metadata that holds a :class:`Stamp`."""
+KEY = b"mien"
+"""The key of the footer's metadata that holds a :class:`ChunkMetadata`."""
 
 
 @dataclass(frozen=True)
 class ChunkMetadata:
-    """What a part's footer tells.
+    """What a chunk's footer says.
 
     Attributes:
         job: the digest of the model and the settings.
-        part: the part's number.
+        number: the chunk's.
         first: its first row.
         rows: how many it has.
         input: the digest of which rows they are.
@@ -30,7 +30,7 @@ class ChunkMetadata:
     """
 
     job: str
-    part: int
+    number: int
     first: int
     rows: int
     input: str
@@ -39,7 +39,7 @@ class ChunkMetadata:
 
 @dataclass(frozen=True)
 class Scored:
-    """A part, scored: its number, its counts and its file's bytes."""
+    """A chunk, scored: its number, its counts and its file's bytes."""
 
     number: int
     rows: int
@@ -57,42 +57,39 @@ def schema(labels: Sequence[str]) -> Any:
     return arrow.schema([*columns, ("detection", real), ("error", text)])
 
 
-def encode(
-    part: Part, job: str, labels: Sequence[str], names: Sequence[str], predictions: Iterable[Prediction]
-) -> Scored:
-    """A part's parquet file: a row a picture, in order; equal rows give equal bytes.
+def encode(chunk: Chunk, job: str, labels: Sequence[str], predictions: Iterable[tuple[Prediction, str]]) -> Scored:
+    """A chunk's parquet file: a row an image, in order; equal rows give equal bytes.
 
     Args:
-        part: which rows they are.
+        chunk: which rows they are.
         job: the digest of the model and the settings.
         labels: the classes.
-        names: the pictures' names; complete once ``predictions`` have ended.
-        predictions: what the model says of them, in the same order.
+        predictions: each image's prediction and name, in order.
     """
     arrow, parquet = require("pyarrow", "score"), require("pyarrow.parquet", "score")
-    rows = [_row(one) for one in predictions]
-    for number, (row, name) in enumerate(zip(rows, names, strict=True), part.first):
-        row |= {"row": number, "uri": printable(name)}
+    rows = [
+        {"row": row, "uri": printable(name)} | _cells(one) for row, (one, name) in enumerate(predictions, chunk.first)
+    ]
     errors = sum(row["error"] is not None for row in rows)
-    stamp = ChunkMetadata(job, part.number, part.first, len(rows), part.digest, errors)
-    columns = schema(labels).with_metadata({MARK: json.dumps(asdict(stamp))})
+    metadata = ChunkMetadata(job, chunk.number, chunk.first, len(rows), chunk.digest, errors)
+    columns = schema(labels).with_metadata({KEY: json.dumps(asdict(metadata))})
     buffer = arrow.BufferOutputStream()
     parquet.write_table(arrow.Table.from_pylist(rows, schema=columns), buffer, write_page_checksum=True)
-    return Scored(part.number, len(rows), errors, buffer.getvalue().to_pybytes())
+    return Scored(chunk.number, len(rows), errors, buffer.getvalue().to_pybytes())
 
 
-def _row(one: Prediction) -> dict[str, Any]:
+def _cells(one: Prediction) -> dict[str, Any]:
     """The surest face's cells; none where no face was found."""
     head = {"error": one.error, "faces": None if one.error is not None else len(one.faces)}
     return head | (face_cells(one.faces[0]) if one.faces else {})
 
 
-def read_stamp(path: Path) -> ChunkMetadata | None:
-    """What a part's footer tells; None where the file is damaged or no part."""
+def read_metadata(path: Path) -> ChunkMetadata | None:
+    """What a chunk's footer says; None where the file is missing, damaged or no chunk."""
     arrow, parquet = require("pyarrow", "score"), require("pyarrow.parquet", "score")
     try:
         footer = parquet.read_metadata(path)
-        stamp = ChunkMetadata(**json.loads(footer.metadata[MARK]))
+        found = ChunkMetadata(**json.loads(footer.metadata[KEY]))
     except (arrow.ArrowException, OSError, KeyError, TypeError, ValueError):
         return None
-    return stamp if footer.num_rows == stamp.rows else None
+    return found if footer.num_rows == found.rows else None

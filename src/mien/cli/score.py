@@ -36,7 +36,7 @@ def score(
     model: Model = Path("best"),
     detector: Detector = "none",
     batch: BatchSize = 64,
-    part: Annotated[
+    chunk_size: Annotated[
         int, typer.Option("--chunk-size", min=0, help="Rows per written file; 0 for 2,048, with a detector 256.")
     ] = 0,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 for one per processor.")] = 0,
@@ -46,7 +46,9 @@ def score(
     address: Annotated[
         str | None, typer.Option("--address", metavar="A", help="A Ray cluster, such as 10.0.0.1:6379, or auto.")
     ] = None,
-    again: Annotated[bool, typer.Option("--retry-errors", help="Process the chunks with errors once more.")] = False,
+    retry_errors: Annotated[
+        bool, typer.Option("--retry-errors", help="Process the chunks with errors once more.")
+    ] = False,
     min_face: MinFace = None,
     as_json: AsJson = False,
 ) -> None:
@@ -58,7 +60,7 @@ def score(
     from mien.batch.job import Options
     from mien.data.walk import describe_unread
 
-    options = Options(model, detector, batch, part, workers, engine.value, address, again, min_face)
+    options = Options(model, detector, batch, chunk_size, workers, engine.value, address, retry_errors, min_face)
     with stop_on_signals() as stop:
         found = _run(source, out, options, stop.event)
     print_json(found.to_dict()) if as_json else _print(found)
@@ -80,7 +82,6 @@ def _run(source: str, out: Path, options: Options, stop: Event) -> Summary:
 
 
 def _print(found: Summary) -> None:
-    told = found.to_dict()
-    before = f", {found.kept:,} of them before" if found.kept else ""
-    rate = "" if found.engine == "none" else f"; {told['rows_a_second']:,.0f} rows/s ({found.engine})"
+    before = f", {found.existing:,} of them before" if found.existing else ""
+    rate = "" if found.engine == "none" else f"; {found.to_dict()['rows_a_second']:,.0f} rows/s ({found.engine})"
     console.print(f"{found.out}: {found.rows:,} rows by {found.model}{before}{rate}", markup=False)

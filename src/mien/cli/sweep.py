@@ -80,7 +80,7 @@ def print_sweep(found: dict[str, Any]) -> None:
         ]
         for row in found["trials"][:SHOWN]
     ]
-    title = f"{found['recipe']} on {found['data']['name']}, judged on {found['judged_on']}"
+    title = f"{found['recipe']} on {found['data']['name']}, evaluated on {found['evaluated_on']}"
     print_table(title, ["trial", "state", "accuracy", "best epoch", "epochs", *names], rows, text=2)
     if len(found["trials"]) > SHOWN:
         console.print(f"and {len(found['trials']) - SHOWN:,} more in sweep.json")

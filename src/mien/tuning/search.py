@@ -1,63 +1,48 @@
-"""Search a recipe's settings: trials one after another or side by side, resumable, judged without PrivateTest."""
+"""Search a recipe's settings: trials in sequence or in parallel, resumable, evaluated without PrivateTest."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 
 from mien._utils.environment import environment
 from mien._utils.files import atomic, locked, protect
+from mien._utils.workers import worker_pool
 from mien.data.faces import USAGES, Faces, Usage
 from mien.data.folds import fold as hold_out
 from mien.data.load import load_faces, source_files
-from mien.errors import DataError, RecipeError
+from mien.errors import DataError, ParallelError, RecipeError
 from mien.training import Recipe, load_recipe
 from mien.training.recipe import recipe_file
-from mien.tuning.space import Space, changes_for, check_space, load_space
-from mien.tuning.study import FILE, Task, TrialStore, kept
-from mien.tuning.trial import Outcome, Setup, run_trial
+from mien.tuning.space import changes_for, check_space, load_space
+from mien.tuning.study import FILE, TrialStore, storage_errors
+from mien.tuning.trial import Setup, run_trial
 
-
-class SweepOptions(TypedDict, total=False):
-    """What :func:`sweep` takes beside recipe, space, data and folder."""
-
-    trials: int
-    """How many in all, those of a search that is taken up included; 20 where it is not given."""
-    seed: int
-    """Of the values that are tried, and of each training; 0 where it is not given."""
-    jobs: int
-    """How many trials run side by side; 1 where it is not given."""
-    changes: Sequence[str]
-    """Settings that differ from the recipe in all trials, as ``--set`` takes them."""
-    fold: str | None
-    """``K/N``: judge on part K of N of Training; without it, on PublicTest."""
-    prune: str
-    """``median`` (where it is not given), ``hyperband`` or ``none``."""
-    resume: bool
-    """Go on with the search in the folder."""
-    weights: str | Path | None
-    """A local file of ImageNet weights, where the recipe starts from these."""
-    device: str
-    """``auto`` (where it is not given), ``cpu`` or ``cuda``."""
-    on_trial: Callable[[dict[str, Any]], None]
-    """Called with the row of each trial that ends."""
+OpenStore = Callable[..., TrialStore]
+OnTrial = Callable[[dict[str, Any]], None]
 
 
 def sweep(
-    recipe: str | Path, space: str | Path, data: Faces | str | Path, out: str | Path, **options: Unpack[SweepOptions]
-) -> dict[str, Any]:
+    recipe: str | Path, space: str | Path, data: Faces | str | Path, out: str | Path, *,
+    trials: int = 20, seed: int = 0, jobs: int = 1, changes: Sequence[str] = (), fold: str | None = None,
+    prune: str = "median", resume: bool = False, weights: str | Path | None = None, device: str = "auto",
+    on_trial: OnTrial = lambda row: None,
+) -> dict[str, Any]:  # fmt: skip
     """Search a recipe's settings for the best accuracy on the validation split.
 
-    The folder gets ``study.db`` (the book of the search), ``trials/NNNN`` (each trial's bundle, history and result),
+    The folder gets ``study.db`` (Optuna's study), ``trials/NNNN`` (each trial's bundle, history and result),
     ``sweep.json`` (what is returned) and ``best.yaml`` (the recipe with the best values).
 
     Args:
@@ -65,7 +50,16 @@ def sweep(
         space: a YAML file that says what varies (:mod:`mien.tuning.space`).
         data: faces, or any data set that :func:`mien.load_faces` reads; PrivateTest is left out before anything else.
         out: the search's folder.
-        options: see :class:`SweepOptions`.
+        trials: how many in all, those of a search that is resumed included.
+        seed: of the values that are tried, and of each training.
+        jobs: how many trials run in parallel.
+        changes: settings that differ from the recipe in all trials, as ``--set`` takes them.
+        fold: ``K/N``: evaluate on part K of N of Training; without it, on PublicTest.
+        prune: ``median``, ``hyperband`` or ``none``.
+        resume: continue the search in the folder.
+        weights: a local file of ImageNet weights, where the recipe starts from these.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        on_trial: called with the row of each trial that ends.
 
     Returns:
         ``trials``, a row a trial, the best first, and ``best``, with what the search was.
@@ -74,36 +68,38 @@ def sweep(
         RecipeError: for a recipe, space or folder that does not fit, and where no trial ended well.
         MienError: for data or weights that do not fit.
     """
-    out, changes = Path(out).absolute(), list(options.get("changes", ()))
+    out, changes = Path(out).absolute(), list(changes)
     files = [] if isinstance(data, Faces) else source_files(data)
-    places = [out, out / "best.yaml", out / "sweep.json"]
-    protect(places, chain([recipe_file(recipe), space, options.get("weights")], files))
+    protect([out, out / "best.yaml", out / "sweep.json"], chain([recipe_file(recipe), space, weights], files))
     settings, ranges = load_recipe(recipe, changes), load_space(space)
     check_space(ranges, recipe, changes)
-    faces, roles = _part(data if isinstance(data, Faces) else load_faces(data), settings, options.get("fold"))
-    weights, seed = options.get("weights"), options.get("seed", 0)
-    setup = Setup(
-        str(recipe),
-        tuple(changes),
-        roles,
-        faces,
-        seed,
-        str(weights) if weights else None,
-        options.get("device", "auto"),
-    )
-    identity = _identity(setup, settings, ranges, options.get("prune", "median"))
+    faces, roles = _splits(data if isinstance(data, Faces) else load_faces(data), settings, fold)
+    setup = Setup(str(recipe), tuple(changes), roles, faces, seed, weights, device)
+    identity = {
+        "recipe": settings.model_dump(mode="json"),
+        "space": {name: one.model_dump(mode="json") for name, one in ranges.items()},
+        "data": {"name": faces.name, "fingerprint": faces.fingerprint},
+        "seed": seed,
+        "prune": prune,
+    }
     with locked(out / "lock") as free:
         if not free:
             raise RecipeError("another process searches in this folder", out, "Wait for it, or name another --out.")
-        with kept(out / FILE):
-            epochs = sum(phase.epochs for phase in settings.phases)
-            book = TrialStore(out, ranges, identity, options.get("resume", False), seed, epochs)
-            _run(book, setup, options)
-            return _summary(book, setup, identity, out)
+        with storage_errors(out / FILE):
+            open_store = partial(
+                TrialStore, out, ranges, identity, seed, sum(phase.epochs for phase in settings.phases)
+            )
+            store = open_store(resume=resume)
+            if jobs > 1:
+                _run_parallel(store, partial(_run_in_worker, open_store, setup, jobs), trials, jobs, on_trial)
+            else:
+                while (trial := store.next(trials, jobs)) is not None:
+                    on_trial(_run(store, setup, trial))
+            return _summary(store.table(), setup, identity, out)
 
 
-def _part(faces: Faces, recipe: Recipe, fold: str | None) -> tuple[Faces, tuple[str, ...]]:
-    """What is trained and judged on, and the recipe's roles where they change; PrivateTest goes.
+def _splits(faces: Faces, recipe: Recipe, fold: str | None) -> tuple[Faces, tuple[str, ...]]:
+    """The faces to train and evaluate on, and the recipe's roles where they change; PrivateTest is left out.
 
     Raises:
         RecipeError: where the recipe would choose on anything but PublicTest.
@@ -120,73 +116,62 @@ def _part(faces: Faces, recipe: Recipe, fold: str | None) -> tuple[Faces, tuple[
     if recipe.data.validation != Usage.PUBLIC_TEST:
         what = f"it chooses on {recipe.data.validation}, and a search never looks at {Usage.PRIVATE_TEST}"
         raise RecipeError(what, recipe.name, "Add --set data.validation=PublicTest, or --fold 1/5.")
-    seen = [USAGES.index(usage) for usage in (Usage.TRAINING, Usage.PUBLIC_TEST)]
-    return replace(faces.take(np.isin(faces.usage, seen)), name=faces.name), ()
+    used = [USAGES.index(usage) for usage in (Usage.TRAINING, Usage.PUBLIC_TEST)]
+    return replace(faces.take(np.isin(faces.usage, used)), name=faces.name), ()
 
 
-def _identity(setup: Setup, recipe: Recipe, space: Space, prune: str) -> dict[str, Any]:
-    return {
-        "recipe": recipe.model_dump(mode="json"),
-        "space": {name: one.model_dump(mode="json") for name, one in space.items()},
-        "data": {"name": setup.faces.name, "fingerprint": setup.faces.fingerprint},
-        "seed": setup.seed,
-        "prune": prune,
-    }
+def _run(store: TrialStore, setup: Setup, trial: Any) -> dict[str, Any]:
+    """Run a trial and remove what only its resumption would have needed; its row."""
+    folder = store.folder(trial.number)
+    store.finish(trial, run_trial(setup, trial.params, folder, partial(store.report, trial)))
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return next(row for row in store.table() if row["trial"] == trial.number)
 
 
-def _run(book: TrialStore, setup: Setup, options: SweepOptions) -> None:
-    total, jobs = options.get("trials", 20), options.get("jobs", 1)
-    say = options.get("on_trial", lambda row: None)
-    if jobs > 1:
-        _side_by_side(book, setup, total, jobs, say)
-        return
-    while (task := book.next(total, jobs)) is not None:
-        _end(book, task, run_trial(setup, task.values, task.out, partial(book.report, task)), say)
+def _run_in_worker(open_store: OpenStore, setup: Setup, jobs: int, number: int) -> dict[str, Any]:
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    store = open_store(resume=True)
+    with storage_errors(store.out / FILE):
+        return _run(store, setup, store.open(number))
 
 
-def _side_by_side(book: TrialStore, setup: Setup, total: int, jobs: int, say: Callable[[dict[str, Any]], None]) -> None:
-    from mien.tuning.workers import WorkerPool
-
-    crew = WorkerPool(setup, jobs)
-    try:
-        while True:
-            while crew.idle and (task := book.next(total, jobs)) is not None:
-                crew.give(task)
-            if not crew.busy:
-                return
-            connection, task, message = crew.hear()
-            if isinstance(message, Outcome):
-                _end(book, task, message, say)
-            else:
-                connection.send(book.report(task, *message))
-    finally:
-        crew.dismiss()
-
-
-def _end(book: TrialStore, task: Task, outcome: Outcome, say: Callable[[dict[str, Any]], None]) -> None:
-    """Write down how a trial ended, and let go what only its resumption would have needed."""
-    book.finish(task, outcome)
-    shutil.rmtree(task.out / "checkpoints", ignore_errors=True)
-    number = int(task.out.name)
-    say(next(row for row in book.table() if row["trial"] == number))
+def _run_parallel(
+    store: TrialStore, run: Callable[[int], dict[str, Any]], total: int, jobs: int, on_trial: OnTrial
+) -> None:
+    running: set[Future[dict[str, Any]]] = set()
+    with worker_pool(jobs) as pool:
+        try:
+            while True:
+                while len(running) < jobs and (trial := store.next(total, jobs)) is not None:
+                    running.add(pool.submit(run, trial.number))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    on_trial(future.result())
+        except BrokenProcessPool as error:
+            raise ParallelError(
+                "a process of this search has died", mend="Run the same command with --resume."
+            ) from error
 
 
-def _summary(book: TrialStore, setup: Setup, identity: dict[str, Any], out: Path) -> dict[str, Any]:
-    rows = book.table()
-    best = rows[0] if rows and rows[0]["state"] == "done" else None
-    if best is None:
-        why = next((row["why"] for row in rows if row["why"]), "all were ended early")
+def _summary(rows: list[dict[str, Any]], setup: Setup, identity: dict[str, Any], out: Path) -> dict[str, Any]:
+    if not rows or rows[0]["state"] != "done":
+        why = next((row["why"] for row in rows if row["why"]), "all were pruned")
         raise RecipeError(f"no trial ended well; the first: {why}", out, "Look at the space.")
+    changes = changes_for(rows[0]["values"])
     found = {
         "recipe": setup.recipe,
         "changes": list(setup.changes),
         **{name: identity[name] for name in ("space", "data", "seed", "prune")},
-        "judged_on": Usage.PUBLIC_TEST if not setup.roles else "the fold",
-        "best": best | {"changes": changes_for(best["values"])},
+        "evaluated_on": Usage.PUBLIC_TEST if not setup.roles else "the fold",
+        "best": rows[0] | {"changes": changes},
         "trials": rows,
         **environment(),
     }
-    recipe = load_recipe(setup.recipe, [*setup.changes, *changes_for(best["values"])])
+    recipe = load_recipe(setup.recipe, [*setup.changes, *changes])
     with atomic(out / "best.yaml") as temporary:
         temporary.write_text(recipe.to_yaml(), encoding="utf-8")
     with atomic(out / "sweep.json") as temporary:

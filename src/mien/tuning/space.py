@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from mien.errors import RecipeError
 from mien.training.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from optuna import Trial
 
 Value = bool | int | float | str | None
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -36,10 +39,6 @@ class _Range(BaseModel):
         if not self.low < self.high:
             raise ValueError("low must be below high")
         return self
-
-    def ends(self) -> list[Value]:
-        """Values that, where they fit the recipe, let the others fit too."""
-        return [self.low, self.high]
 
 
 class Uniform(_Range):
@@ -71,10 +70,6 @@ class Choice(BaseModel):
 
     kind: Literal["choice"]
     values: list[Value] = Field(min_length=1)
-
-    def ends(self) -> list[Value]:
-        """All of them."""
-        return self.values
 
 
 Parameter = Annotated[Uniform | LogUniform | Int | Choice, Field(discriminator="kind")]
@@ -118,5 +113,15 @@ def check_space(space: Space, recipe: str | Path, changes: list[str]) -> None:
         RecipeError: where it does not.
     """
     for key, parameter in space.items():
-        for value in parameter.ends():
+        for value in parameter.values if isinstance(parameter, Choice) else (parameter.low, parameter.high):
             load_recipe(recipe, [*changes, *changes_for({key: value})])
+
+
+def suggest(trial: Trial, name: str, parameter: Parameter) -> None:
+    """Have Optuna choose a trial's value of a setting."""
+    if isinstance(parameter, Choice):
+        trial.suggest_categorical(name, parameter.values)
+    elif isinstance(parameter, Int):
+        trial.suggest_int(name, parameter.low, parameter.high, step=parameter.step)
+    else:
+        trial.suggest_float(name, parameter.low, parameter.high, log=isinstance(parameter, LogUniform))

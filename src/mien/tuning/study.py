@@ -1,79 +1,64 @@
-"""The book of a search: which values were tried and what came of them, in one SQLite file that Optuna keeps."""
+"""The study of a search: the values that were tried and their results, in one SQLite file that Optuna keeps."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import RecipeError, require
-from mien.tuning.space import Choice, Int, LogUniform, Parameter, Space, Value
+from mien.tuning.space import Space, suggest
 from mien.tuning.trial import Outcome
 
 if TYPE_CHECKING:
-    from optuna import Study, Trial
-    from optuna.distributions import BaseDistribution
+    from optuna import Trial
     from optuna.pruners import BasePruner
     from optuna.trial import FrozenTrial
 
 FILE = "study.db"
-PRUNERS = ("median", "hyperband", "none")
-_NAME, _IDENTITY, _AGAIN = "mien", "identity", "again"
-"""The study's name, and what it and its trials are marked with: an enqueued copy names the trial that was killed."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A trial to be run.
-
-    Attributes:
-        trial: Optuna's handle.
-        values: the settings to try.
-        out: its folder; that of the killed trial whose copy it is.
-    """
-
-    trial: Trial
-    values: dict[str, Value]
-    out: Path
+_NAME, _IDENTITY = "mien", "identity"
+_STATES = {"COMPLETE": "done", "PRUNED": "pruned", "FAIL": "failed"}
+_BUSY = 60.0
+"""Seconds that a process waits for another one to end its write."""
 
 
 class TrialStore:
-    """Gives out trials and writes down what comes of them; one process at a time holds it.
+    """Starts trials and stores their results; processes that train side by side each open the same study.
 
-    Each trial's values follow from the seed and from what was written before alone, so that a search that is killed and
-    taken up goes the same way as an undisturbed one, where it runs one trial at a time.
+    Each trial's values follow from the seed and from the results before it alone, so that a search that is killed and
+    resumed runs the same trials as an undisturbed one, where it runs one trial at a time.
 
     Args:
         out: the search's folder.
         space: what varies.
-        identity: what makes it this search; the same when it is taken up.
-        resume: whether to take up the search in the folder.
+        identity: what makes it this search; the same when it is resumed.
         seed: of the values.
         epochs: the most that a trial can have.
+        resume: whether to continue the search in the folder.
 
     Raises:
         RecipeError: where the folder holds another search, or one and ``resume`` is not given.
     """
 
-    def __init__(self, out: Path, space: Space, identity: dict[str, Any], resume: bool, seed: int, epochs: int) -> None:
+    def __init__(self, out: Path, space: Space, identity: dict[str, Any], seed: int, epochs: int, resume: bool) -> None:
         self.optuna: Any = require("optuna", "sweep")
         self.optuna.logging.set_verbosity(self.optuna.logging.ERROR)
-        self.out, self.seed = out, seed
-        self.space = {name: _distribution(self.optuna.distributions, one) for name, one in space.items()}
-        self.study: Study = self.optuna.create_study(
-            storage=f"sqlite:///{out / FILE}",
+        self.out, self.space, self.seed = out, space, seed
+        self.study = self.optuna.create_study(
+            storage=self.optuna.storages.RDBStorage(
+                f"sqlite:///{out / FILE}", engine_kwargs={"connect_args": {"timeout": _BUSY}}
+            ),
             study_name=_NAME,
             direction="maximize",
             load_if_exists=True,
             pruner=_pruner(self.optuna.pruners, identity["prune"], epochs),
         )
-        self._identify(identity, resume)
-        self._requeue()
+        self._check_identity(identity, resume)
+        self._interrupted = [trial.number for trial in self._trials() if trial.state.name == "RUNNING"]
 
-    def _identify(self, identity: dict[str, Any], resume: bool) -> None:
+    def _check_identity(self, identity: dict[str, Any], resume: bool) -> None:
         before = self.study.user_attrs.get(_IDENTITY)
         now = json.loads(json.dumps(identity))
         if before is None:
@@ -86,82 +71,65 @@ class TrialStore:
             mend = "Add --resume to go on with it, or name another --out."
             raise RecipeError("there is a search already", self.out, mend)
 
-    def _requeue(self) -> None:
-        """A trial that was running when the search was killed has failed, and its copy waits to be run."""
-        waiting = {trial.user_attrs.get(_AGAIN) for trial in self._trials("WAITING")}
-        for trial in self._trials("RUNNING"):
-            origin = trial.user_attrs.get(_AGAIN, trial.number)
-            if origin not in waiting:  # else the search was killed between these two steps
-                self.study.enqueue_trial(trial.params, user_attrs={_AGAIN: origin})
-            self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
+    def _trials(self) -> list[FrozenTrial]:
+        found: list[FrozenTrial] = self.study.get_trials(deepcopy=False)
+        return found
 
-    def _trials(self, *states: str) -> list[FrozenTrial]:
-        wanted = tuple(self.optuna.trial.TrialState[state] for state in states) or None
-        return self.study.get_trials(deepcopy=False, states=wanted)
-
-    def next(self, total: int, jobs: int) -> Task | None:
-        """The next trial of a search of ``total``; None where all have been given out."""
-        waiting, places = self._trials("WAITING"), self._places()
-        if not waiting and len(places) >= total:
+    def next(self, total: int, jobs: int) -> Trial | None:
+        """The next trial of a search of ``total``, first those that a kill interrupted; None where none is left."""
+        number = self._interrupted[0] if self._interrupted else len(self._trials())
+        if number >= total and not self._interrupted:
             return None
-        place = places[waiting[0].user_attrs[_AGAIN]] if waiting else len(places)
-        self.study.sampler = self.optuna.samplers.TPESampler(seed=self.seed * 1_000_003 + place, constant_liar=jobs > 1)
-        trial = self.study.ask(self.space)
-        return Task(trial, dict(trial.params), self.out / "trials" / f"{place:04d}")
+        self.study.sampler = self.optuna.samplers.TPESampler(
+            seed=self.seed * 1_000_003 + number, constant_liar=jobs > 1
+        )
+        trial = self.open(self._interrupted.pop(0)) if self._interrupted else self.study.ask()
+        for name, parameter in self.space.items():
+            suggest(trial, name, parameter)
+        return trial
 
-    def _places(self) -> dict[int, int]:
-        """Optuna's numbers of trials, and ours: without the copies, so from 0 without a gap whatever was killed."""
-        originals = [trial.number for trial in self._trials() if _AGAIN not in trial.user_attrs]
-        return {number: place for place, number in enumerate(originals)}
+    def open(self, number: int) -> Trial:
+        """A trial that another process has started."""
+        trial: Trial = self.optuna.Trial(self.study, self._trials()[number]._trial_id)
+        return trial
 
-    def report(self, task: Task, epoch: int, accuracy: float) -> bool:
-        """Write down an epoch's validation accuracy; whether the trial is hopeless."""
-        task.trial.report(accuracy, epoch)
-        return bool(task.trial.should_prune())
+    def folder(self, number: int) -> Path:
+        """Where a trial's files are."""
+        return self.out / "trials" / f"{number:04d}"
 
-    def finish(self, task: Task, outcome: Outcome) -> None:
-        """Write down how a trial ended."""
+    def report(self, trial: Trial, epoch: int, accuracy: float) -> bool:
+        """Store an epoch's validation accuracy; whether the trial is to be pruned."""
+        if epoch not in self._trials()[trial.number].intermediate_values:  # as after a kill
+            trial.report(accuracy, epoch)
+        return trial.should_prune()
+
+    def finish(self, trial: Trial, outcome: Outcome) -> None:
+        """Store a trial's result."""
         state = self.optuna.trial.TrialState
         for name, value in {**(outcome.figures or {}), "why": outcome.why}.items():
             if value is not None:
-                task.trial.set_user_attr(name, value)
+                trial.set_user_attr(name, value)
         if outcome.accuracy is not None:
-            self.study.tell(task.trial, outcome.accuracy)
+            self.study.tell(trial, outcome.accuracy)
         else:
-            self.study.tell(task.trial, state=state.FAIL if outcome.why else state.PRUNED)
+            self.study.tell(trial, state=state.FAIL if outcome.why else state.PRUNED)
 
     def table(self) -> list[dict[str, Any]]:
-        """What came of each trial that has ended, the best first; killed ones whose copy was run are left out."""
-        places = self._places()
-        ended = self._trials("COMPLETE", "PRUNED", "FAIL")
-        rows = [_row(trial, places[trial.user_attrs.get(_AGAIN, trial.number)]) for trial in ended]
-        told = [row for row in rows if row["state"] != "failed" or row["why"]]
-        return sorted(told, key=lambda row: -1.0 if row["accuracy"] is None else row["accuracy"], reverse=True)
+        """A row for each trial that has ended, the best first."""
+        rows = [_row(trial) for trial in self._trials() if trial.state.is_finished()]
+        return sorted(rows, key=lambda row: -1.0 if row["accuracy"] is None else row["accuracy"], reverse=True)
 
 
-def _row(trial: FrozenTrial, place: int) -> dict[str, Any]:
-    states = {"COMPLETE": "done", "PRUNED": "ended early", "FAIL": "failed"}
-    attributes = trial.user_attrs
-    reached = max(trial.intermediate_values.values(), default=None)
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    attributes = ("macro_f1", "epochs", "seconds", "sha256", "why")
     return {
-        "trial": place,
-        "state": states[trial.state.name],
+        "trial": trial.number,
+        "state": _STATES[trial.state.name],
         "accuracy": trial.value if trial.state.name == "COMPLETE" else None,
-        "best_epoch_accuracy": reached,
-        **{name: attributes.get(name) for name in ("macro_f1", "epochs", "seconds", "sha256", "why")},
+        "best_epoch_accuracy": max(trial.intermediate_values.values(), default=None),
+        **{name: trial.user_attrs.get(name) for name in attributes},
         "values": dict(trial.params),
     }
-
-
-def _distribution(kinds: Any, one: Parameter) -> BaseDistribution:
-    found: BaseDistribution
-    if isinstance(one, Choice):
-        found = kinds.CategoricalDistribution(one.values)
-    elif isinstance(one, Int):
-        found = kinds.IntDistribution(one.low, one.high, step=one.step)
-    else:
-        found = kinds.FloatDistribution(one.low, one.high, log=isinstance(one, LogUniform))
-    return found
 
 
 def _pruner(pruners: Any, name: str, epochs: int) -> BasePruner:
@@ -172,13 +140,13 @@ def _pruner(pruners: Any, name: str, epochs: int) -> BasePruner:
         "none": pruners.NopPruner,
     }
     if name not in made:
-        raise RecipeError(f"there is no way to prune named {name!r}", "--prune", f"Choose {', '.join(PRUNERS)}.")
+        raise RecipeError(f"there is no pruner {name!r}", "--prune", f"Choose {', '.join(made)}.")
     pruner: BasePruner = made[name]()
     return pruner
 
 
 @contextmanager
-def kept(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite cannot do with its file into one clear error.
 
     Raises:
@@ -191,4 +159,4 @@ def kept(path: Path) -> Iterator[None]:
     except (storage, database) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         mend = "Mend its disk and add --resume, or name another --out."
-        raise RecipeError(f"the book of the search cannot be read or written ({reason})", path, mend) from error
+        raise RecipeError(f"the study cannot be read or written ({reason})", path, mend) from error

@@ -1,4 +1,4 @@
-"""One trial of a search: train the recipe with some values, judge it on the validation split, write its result."""
+"""One trial of a search: train the recipe with some values, evaluate it on the validation split, write its result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mien.training import Recipe, load_recipe, train
 from mien.tuning.space import Value, changes_for
 
 Report = Callable[[int, float], bool]
-"""Is told an epoch, from 1, and its validation accuracy; whether the trial is to end."""
+"""Called with an epoch, from 1, and its validation accuracy; whether the trial is to be pruned."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Setup:
     Attributes:
         recipe: a shipped recipe's name, or a YAML file.
         changes: what differs from it in all trials, as ``--set`` takes it.
-        roles: further changes: which split is trained and judged on, where that is a fold.
-        faces: the data, without any split that is not trained or judged on.
+        roles: further changes: the splits to train and evaluate on, where that is a fold.
+        faces: the data, without any split that is not trained or evaluated on.
         seed: of every trial's training.
         weights: a local file of ImageNet weights, where the recipe starts from these.
         device: as :class:`mien.training.TrainOptions` has it.
@@ -40,7 +40,7 @@ class Setup:
     roles: tuple[str, ...]
     faces: Faces
     seed: int
-    weights: str | None = None
+    weights: str | Path | None = None
     device: str = "auto"
 
     def settings(self, values: Mapping[str, Value]) -> Recipe:
@@ -58,8 +58,8 @@ class Outcome:
 
     Attributes:
         accuracy: on the validation split, of the bundle that it left; None where it left none.
-        why: why it left none; None where it was only ended early.
-        figures: what else is to be told of it.
+        why: why it left none; None where it was pruned.
+        figures: what else its row has.
     """
 
     accuracy: float | None = None
@@ -72,65 +72,56 @@ class PrunedError(Exception):
 
 
 def run_trial(setup: Setup, values: Mapping[str, Value], out: Path, report: Report) -> Outcome:
-    """Train and judge; a killed trial's folder is taken up where it stands.
+    """Train and evaluate; a killed trial is resumed from its folder.
 
     Args:
         setup: what all trials share.
         values: this trial's.
         out: its folder, which gets ``best.mien``, ``history.csv`` and ``result.json``.
-        report: is told of each epoch.
+        report: called with each epoch, also with those before a kill.
 
     Raises:
         MienError: where the data, the weights or the folder are at fault, not the values.
     """
-    told = _EpochReporter(out / "history.csv", report)
+    last = 0
+
+    def on_epoch(row: Mapping[str, Any]) -> None:
+        nonlocal last
+        if (epoch := int(row["epoch"])) > last:
+            last = epoch
+            if report(epoch, float(row["val_accuracy"])):
+                raise PrunedError
+
     try:
         recipe = setup.settings(values)
+        for row in _epochs_before(out):
+            on_epoch(row)
         run = train(
             recipe, setup.faces, out, seed=setup.seed, resume=True, weights=setup.weights, device=setup.device,
-            progress=False, on_epoch=told,
+            progress=False, on_epoch=on_epoch,
         )  # fmt: skip
     except PrunedError:
-        return Outcome(figures={"epochs": told.last})
+        return Outcome(figures={"epochs": last})
     except DivergedError as error:
         return Outcome(why=str(error))
     except RecipeError as error:
         if (out / "checkpoints").is_dir():  # the folder is at fault
             raise
         return Outcome(why=str(error))
-    told.all(run.rows)
     assert run.bundle is not None
-    judged = evaluate(run.bundle, setup.faces, recipe.data.validation)
+    found = evaluate(run.bundle, setup.faces, recipe.data.validation)
     command = None if setup.roles else f"mien train recipe.yaml --data D --out RUN --seed {setup.seed}"
-    result = result_of(recipe, setup.seed, command, run.rows, judged, None)
+    result = result_of(recipe, setup.seed, command, run.rows, found, None)
     with atomic(out / "result.json") as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n")
     figures = {"epochs": len(run.rows), "seconds": round(run.seconds, 1), "sha256": run.bundle.sha256}
-    return Outcome(judged.accuracy, figures=figures | {"macro_f1": judged.figures["macro_f1"]})
+    return Outcome(found.accuracy, figures=figures | {"macro_f1": found.figures["macro_f1"]})
 
 
-class _EpochReporter:
-    """Passes epochs on, also those that a killed trial had before this process took it up."""
-
-    def __init__(self, history: Path, report: Report) -> None:
-        self.history, self.report = history, report
-        self.last = 0
-
-    def __call__(self, row: dict[str, Any]) -> None:
-        """Tell of an epoch, and of those before it that nobody told of.
-
-        Raises:
-            PrunedError: where the trial is to end.
-        """
-        if row["epoch"] > self.last + 1:
-            with self.history.open(newline="") as file:
-                for before in list(csv.DictReader(file))[: row["epoch"] - 1]:
-                    self.report(int(before["epoch"]), float(before["val_accuracy"]))
-        self.last = row["epoch"]
-        if self.report(row["epoch"], row["val_accuracy"]):
-            raise PrunedError
-
-    def all(self, rows: list[dict[str, Any]]) -> None:
-        """Tell of what is still untold of a run that is over."""
-        for row in rows[self.last :]:
-            self.report(row["epoch"], row["val_accuracy"])
+def _epochs_before(out: Path) -> list[dict[str, str]]:
+    """The epochs that a killed trial had."""
+    try:
+        with (out / "history.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
