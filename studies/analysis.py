@@ -16,7 +16,7 @@ from mien.data import load_faces
 from mien.data.faces import Usage
 from mien.emotions import FERPLUS_OF_EMOTION, LABELS
 from mien.evaluation.ferplus import ferplus_figures
-from mien.evaluation.report.sections import doubt, evaluate_split, own_doubt
+from mien.evaluation.report.sections import evaluate_splits, suspects_by_model, suspects_by_votes
 from mien.evaluation.statistics import mcnemar
 from mien.models.load import load_bundle
 
@@ -57,7 +57,7 @@ def _pairs(votes):
     return (votes * (votes - 1)).sum(1) / (cast * (cast - 1))
 
 
-def by_agreement(faces, judged):
+def by_agreement(faces, evaluation):
     """Accuracy of model and of the crowd's majority against the labels, by how many of ten votes the winner got."""
     ours = faces.votes[:, FERPLUS_OF_EMOTION]
     most, majority = ours.max(1), ours.argmax(1) == faces.emotion
@@ -65,7 +65,7 @@ def by_agreement(faces, judged):
     for low, high in ((0, 4), (5, 5), (6, 6), (7, 7), (8, 8), (9, 9), (10, 10)):
         some = (most >= low) & (most <= high)
         row = {"votes": [low, high], "faces": int(some.sum())}
-        rows.append(row | {"model": mean(judged.hits[some]), "majority": mean(majority[some])})
+        rows.append(row | {"model": mean(evaluation.hits[some]), "majority": mean(majority[some])})
     return rows
 
 
@@ -88,19 +88,19 @@ def pairs(confusion, count=8):
 
 def look(name, faces):
     """All that is known of a shipped model's answers on both test splits."""
-    model = evaluate_split(load_bundle(name), faces, SPLITS)
+    model = evaluate_splits(load_bundle(name), faces, SPLITS)
     found = {"sha256": model.bundle.sha256, "splits": {}}
-    for split, judged in model.shown.items():
-        part = judged.evaluation.faces
-        figures = judged.evaluation.figures
+    for split, evaluation in model.shown.items():
+        part = evaluation.faces
+        figures = evaluation.figures
         found["splits"][split] = {
-            "n": len(judged.hits),
+            "n": len(evaluation.hits),
             "accuracy": figures["accuracy"],
             "pairs": pairs(figures["confusion"]),
-            "doubt": doubt(judged).figures,
-            "own_doubt": own_doubt(judged).figures,
-            "by_agreement": by_agreement(part, judged),
-            "ferplus": ferplus_figures(judged.evaluation.shown, part),
+            "doubt": suspects_by_votes(evaluation).figures,
+            "own_doubt": suspects_by_model(evaluation).figures,
+            "by_agreement": by_agreement(part, evaluation),
+            "ferplus": ferplus_figures(evaluation.shown, part),
         }
     return model, found
 

@@ -1,10 +1,11 @@
-"""Judge a bundle on a split: the same ONNX Runtime session and preprocessing that prediction uses."""
+"""Evaluate a bundle on a split: the same ONNX Runtime session and preprocessing that prediction uses."""
 
 from __future__ import annotations
 
 import json
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mien.evaluation import plots
 from mien.evaluation.groups import group_figures, read_groups
 from mien.evaluation.metrics import summarize
 from mien.evaluation.prediction_table import predictions_csv
+from mien.evaluation.statistics import interval, mean
 from mien.models.bundle import Bundle
 from mien.models.load import load_bundle
 from mien.models.onnx.session import Session
@@ -31,18 +33,19 @@ MAJORITY = "faces for which one of the seven emotions got more than half of all 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's answers on a split, and the figures that follow.
+    """A model's predictions on a split, and their figures.
 
     Attributes:
         bundle: the model.
         data: name and fingerprint of the whole data set.
         split: the split's name.
         faces: the split's faces, N of them.
-        probabilities: float64 (N, classes), calibrated: which label has the data set given the face?
-        shown: float64 (N, classes), calibrated: what ``mien predict`` says of the face. The same but for models with a
-            second head.
+        probabilities: float64 (N, classes), calibrated, of the data set's label.
+        shown: float64 (N, classes), calibrated, as ``mien predict`` gives them. The same but for models with a second
+            head.
+        clean: bool (N,), which faces' pixels do not occur in Training; None where that is not known.
         figures: what :func:`mien.evaluation.metrics.summarize` gives.
-        seconds: wall time of the N answers.
+        seconds: wall time of the N predictions.
     """
 
     bundle: Bundle
@@ -51,12 +54,13 @@ class Evaluation:
     faces: Faces
     probabilities: NDArray[np.float64]
     shown: NDArray[np.float64]
+    clean: NDArray[np.bool_] | None
     figures: dict[str, Any]
     seconds: float
 
     @property
     def accuracy(self) -> float:
-        """The fraction of faces named rightly, single view."""
+        """The fraction of faces classified correctly, single view."""
         return float(self.figures["accuracy"])
 
     @property
@@ -64,6 +68,26 @@ class Evaluation:
         """int64 (N,): the most probable class of each face."""
         predicted: NDArray[np.int64] = self.probabilities.argmax(1)
         return predicted
+
+    @property
+    def hits(self) -> NDArray[np.bool_]:
+        """bool (N,): which faces are classified correctly."""
+        hits: NDArray[np.bool_] = self.predicted == self.faces.emotion
+        return hits
+
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """The accuracy's 95 % bootstrap interval; None for a single face."""
+        return interval(self.hits)
+
+    @cached_property
+    def clean_interval(self) -> tuple[float, float] | None:
+        """The same on the clean faces."""
+        return None if self.clean is None else interval(self.hits[self.clean])
+
+    def intervals(self) -> dict[str, Any]:
+        """Both, ready for JSON."""
+        return {"interval": self.interval, "clean_interval": self.clean_interval}
 
     def to_dict(self) -> dict[str, Any]:
         """All figures, ready for JSON."""
@@ -76,7 +100,7 @@ class Evaluation:
         return head | self.figures | {"seconds": round(self.seconds, 3)}
 
     def write(self, out: str | Path, title: str | None = None) -> list[Path]:
-        """Write figures, pictures and the table of predictions into a folder, each file named by the split.
+        """Write figures, plots and the table of predictions into a folder, each file named by the split.
 
         Returns:
             The files: ``metrics``, ``predictions``, ``confusion``, ``classes`` and ``labels``.
@@ -87,13 +111,13 @@ class Evaluation:
             temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
         predictions_csv(files["predictions"], self.faces, self.probabilities)
         true = self.faces.label_counts()
-        said = dict(zip(name, np.bincount(self.predicted, minlength=len(name)).tolist(), strict=True))
-        pictures = {
+        predicted = dict(zip(name, np.bincount(self.predicted, minlength=len(name)).tolist(), strict=True))
+        figures = {
             "confusion": plots.confusion_matrix(np.asarray(self.figures["confusion"]), name, title),
             "classes": plots.per_class_table(self.figures["per_class"], title),
-            "labels": plots.label_distributions(true, said, ("True labels", "Predicted labels"), title),
+            "labels": plots.label_distributions(true, predicted, ("True labels", "Predicted labels"), title),
         }
-        for stem, figure in pictures.items():
+        for stem, figure in figures.items():
             plots.save(figure, files[stem])
         return list(files.values())
 
@@ -110,14 +134,14 @@ def evaluate(
     split: str = "PublicTest",
     groups: str | Path | None = None,
 ) -> Evaluation:
-    """Judge a model on one split: one model, single view, no test-time augmentation.
+    """Evaluate a model on one split: one model, single view, no test-time augmentation.
 
     Args:
         model: a bundle, its file, or a run folder.
         data: faces, or any data set that :func:`mien.load_faces` reads; or shards, of which only the split is held.
         split: ``Training``, ``PublicTest``, ``PrivateTest`` or ``test`` (all that is not Training).
-        groups: a file that says which face belongs to which group (:func:`mien.evaluation.groups.read_groups`); its
-            figures stand under ``groups``.
+        groups: a table of each face's groups (:func:`mien.evaluation.groups.read_groups`); their figures are under
+            ``groups``.
 
     Raises:
         MienError: where the model, the data or the groups cannot be read, or the split has unlabelled faces or other
@@ -126,33 +150,32 @@ def evaluate(
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
     whole = data if isinstance(data, Faces | Shards) else load_faces(data)
     faces = whole.select(split)
-    _check(bundle, faces)
+    if faces.labels != bundle.card.labels:
+        raise DataError(f"its classes are not the model's ({', '.join(bundle.card.labels)})", faces.name)
+    check_labelled(faces)
     members = None if groups is None else read_groups(groups, _in_memory(whole), faces)
     session = Session(bundle)
     start = time.perf_counter()
-    answers = session.probabilities(faces.images)
+    found = session.probabilities(faces.images)
     seconds = time.perf_counter() - start
-    probabilities, shown = answers[Head.LABELS], answers[bundle.card.heads[-1]]
-    figures = summarize(probabilities, faces.emotion, bundle.card.labels, clean_mask(whole, faces, split))
-    figures["ferplus"] = _ferplus(shown, faces, bundle)
+    probabilities, shown = found[Head.LABELS], found[bundle.card.heads[-1]]
+    clean = clean_mask(whole, faces, split)
+    figures = summarize(probabilities, faces.emotion, bundle.card.labels, clean)
+    figures["ferplus"] = None
+    if faces.votes is not None and faces.labels == LABELS:
+        agreement = ferplus_agreement(shown.argmax(1), faces)
+        figures["ferplus"] = {"head": str(bundle.card.heads[-1]), "filter": MAJORITY, **agreement}
     if members is not None:
         figures["groups"] = group_figures(members, faces, probabilities)
     name = {"name": whole.name, "fingerprint": whole.fingerprint}
-    return Evaluation(bundle, name, split, faces, probabilities, shown, figures, seconds)
+    return Evaluation(bundle, name, split, faces, probabilities, shown, clean, figures, seconds)
 
 
-def _ferplus(shown: NDArray[np.float64], faces: Faces, bundle: Bundle) -> dict[str, Any] | None:
-    """How often what is shown is what most people saw; None without votes."""
-    if faces.votes is None or faces.labels != LABELS:
-        return None
-    return {"head": str(bundle.card.heads[-1]), "filter": MAJORITY, **ferplus_agreement(shown.argmax(1), faces)}
-
-
-def ferplus_agreement(said: NDArray[np.int64], faces: Faces) -> dict[str, Any]:
-    """How often answers are what most people saw, on faces with FER+ votes: :data:`MAJORITY`.
+def ferplus_agreement(predicted: NDArray[np.int64], faces: Faces) -> dict[str, Any]:
+    """The agreement of predictions with the majority of FER+ votes, on faces that have one: :data:`MAJORITY`.
 
     Args:
-        said: int64 (N,), 0 to 6, an answer for each face.
+        predicted: int64 (N,), 0 to 6.
         faces: N faces.
 
     Returns:
@@ -161,25 +184,18 @@ def ferplus_agreement(said: NDArray[np.int64], faces: Faces) -> dict[str, Any]:
     Raises:
         DataError: where the faces have no votes, or other classes than the seven emotions.
     """
-    seen, clear = faces.majority()
-    n = int(clear.sum())
-    return {"n": n, "agreement": float(np.mean(said[clear] == seen[clear])) if n else None}
+    majority, clear = faces.majority()
+    return {"n": int(clear.sum()), "agreement": mean(predicted[clear] == majority[clear])}
 
 
 def _in_memory(faces: Faces | Shards) -> Faces:
     if isinstance(faces, Shards):
-        raise DataError("groups are told by faces in memory, and these are shards", faces.root, "Name the data itself.")
+        raise DataError("groups need faces in memory, and these are shards", faces.root, "Name the data itself.")
     return faces
 
 
-def _check(bundle: Bundle, faces: Faces) -> None:
-    if faces.labels != bundle.card.labels:
-        raise DataError(f"its classes are not the model's ({', '.join(bundle.card.labels)})", faces.name)
-    check_labelled(faces)
-
-
 def check_labelled(faces: Faces) -> None:
-    """Refuse faces without labels, which nothing can be judged on.
+    """Refuse faces without labels.
 
     Raises:
         DataError: where there are some.
@@ -190,7 +206,7 @@ def check_labelled(faces: Faces) -> None:
 
 
 def clean_mask(whole: Faces | Shards, faces: Faces, split: str) -> NDArray[np.bool_] | None:
-    """Which faces' pixels do not occur in Training; None where that cannot be told.
+    """Which faces' pixels do not occur in Training; None where that is not known.
 
     Args:
         whole: the data set.

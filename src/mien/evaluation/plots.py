@@ -14,11 +14,12 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from mien._utils.files import atomic
@@ -31,7 +32,7 @@ DPI = 150
 
 _QUIET = "#6b6f76"
 _LETTER = 0.0135  # about the width of a small letter, as a share of a panel of history
-_TRAIN, _VALIDATION = "#3d7ea6", "#e07a3f"
+TRAIN, VALIDATION = "#3d7ea6", "#e07a3f"
 
 
 def save(figure: Figure, path: str | Path) -> None:
@@ -93,7 +94,7 @@ def label_distributions(
         axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.set_ylim(0.0, 1.18 * max(1, *counts.values()))
         _name_columns(axes, list(counts))
-        _plain(axes)
+        plain(axes)
     _head(figure, title)
     return figure
 
@@ -167,8 +168,8 @@ def history_panel(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str) -> No
     axes.set_ylabel(key)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if key == "accuracy":
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    _plain(axes)
+        percent(axes.yaxis)
+    plain(axes)
 
 
 def per_class_table(per_class: Mapping[str, ClassFigures], title: str) -> Figure:
@@ -245,7 +246,7 @@ def _cells(axes: Axes, counts: NDArray[np.integer], share: NDArray[np.floating])
 def _curves(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str) -> None:
     epochs = [row["epoch"] for row in rows]
     marker = "." if len(rows) < 3 else None
-    for part, name, color in (("train", "training", _TRAIN), ("val", "validation", _VALIDATION)):
+    for part, name, color in (("train", "training", TRAIN), ("val", "validation", VALIDATION)):
         axes.plot(epochs, [row[f"{part}_{key}"] for row in rows], color=color, lw=1.8, marker=marker, label=name)
 
 
@@ -320,8 +321,15 @@ def _bare(axes: Axes) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """Hide the axes' upper and right edge."""
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def percent(*which: Axis) -> None:
+    """Label fractions as percentages."""
+    for one in which:
+        one.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def _percent_axis(axes: Axes) -> None:

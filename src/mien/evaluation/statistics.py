@@ -1,12 +1,13 @@
-"""How sure a figure is, and how sure a model is: intervals, paired tests, calibration, abstention.
+"""Intervals, paired tests, calibration and abstention.
 
-``hits`` is bool (N,): whether each face was named rightly. ``probabilities`` is float (N, C) as in
+``hits`` is bool (N,): whether each face was classified correctly. ``probabilities`` is float (N, C) as in
 :mod:`mien.evaluation.metrics`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,10 +52,10 @@ class Paired:
     """Two models on the same faces.
 
     Attributes:
-        both: faces that both name rightly.
-        first: faces that only the first names rightly.
-        second: faces that only the second names rightly.
-        neither: faces that both name wrongly.
+        both: faces that both classify correctly.
+        first: faces that only the first classifies correctly.
+        second: faces that only the second classifies correctly.
+        neither: faces that both classify wrongly.
         p: the exact two-sided McNemar test's p-value: how likely the two counts differ this much by chance.
     """
 
@@ -72,10 +73,40 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Paired:
         ValueError: where the lengths differ.
     """
     if first.shape != second.shape:
-        raise ValueError(f"the models answered {len(first)} and {len(second)} faces")
+        raise ValueError(f"the models predicted {len(first)} and {len(second)} faces")
     one, other = int((first & ~second).sum()), int((second & ~first).sum())
     p = float(stats.binomtest(one, one + other).pvalue) if one + other else 1.0
     return Paired(int((first & second).sum()), one, other, int((~first & ~second).sum()), p)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A second model's accuracy less the first's, on the same faces.
+
+    Attributes:
+        difference: -1 to 1.
+        interval: its 95 % bootstrap interval; None for fewer than two faces.
+        mcnemar: the paired test.
+    """
+
+    difference: float
+    interval: tuple[float, float] | None
+    mcnemar: Paired
+
+
+def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Difference:
+    """Compare two models' hits, bool (N,) each.
+
+    Raises:
+        ValueError: where the lengths differ.
+    """
+    paired, gain = mcnemar(first, second), second.astype(np.int64) - first
+    return Difference(float(gain.mean()), interval(gain), paired)
+
+
+def mean(values: NDArray[Any]) -> float | None:
+    """The mean, or None of nothing."""
+    return float(values.mean()) if len(values) else None
 
 
 def reliability(
@@ -87,16 +118,18 @@ def reliability(
         hits: bool (N,).
         confidence: float (N,), the most probable class's probability, 0 to 1.
     """
-    right, said = calibration_curve(hits, np.clip(confidence, 0, 1), n_bins=BINS, strategy="uniform", pos_label=True)
-    return said, right
+    accuracy, means = calibration_curve(
+        hits, np.clip(confidence, 0, 1), n_bins=BINS, strategy="uniform", pos_label=True
+    )
+    return means, accuracy
 
 
 def coverage(
     hits: NDArray[np.bool_], confidence: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Abstention: the share of faces that are answered, and the accuracy on these, most confident first.
+    """Abstention: coverage (the share of faces above a threshold of confidence) and the accuracy on these.
 
-    Faces of equal confidence come in together, as a threshold on confidence cannot part them.
+    Faces of equal confidence are kept or rejected together.
 
     Returns:
         float64 (M,) each, by rising share, for each of the M different confidences.
@@ -104,15 +137,14 @@ def coverage(
     order = np.argsort(-confidence, kind="stable")
     ranked = confidence[order]
     ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-    answered = ends + 1
-    return answered / len(hits), np.cumsum(hits[order])[ends] / answered
+    kept = ends + 1
+    return kept / len(hits), np.cumsum(hits[order])[ends] / kept
 
 
 def with_temperature(probabilities: NDArray[np.floating], factor: float) -> NDArray[np.float64]:
-    """softmax(log(p) / factor), float64 (N, C): what the model would say at ``factor`` times its temperature.
+    """softmax(log(p) / factor), float64 (N, C): the probabilities at ``factor`` times the model's temperature.
 
-    With 1 / temperature as the factor this takes a bundle's temperature away, as softmax(logits / T) is all that it
-    did to them.
+    With 1 / temperature as the factor this undoes a bundle's temperature scaling, softmax(logits / T).
     """
     with np.errstate(divide="ignore"):
         return softmax(np.log(np.asarray(probabilities, np.float64)) / factor)

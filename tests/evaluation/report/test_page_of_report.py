@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mien.training import Run
 
 READY = "document.documentElement.dataset.ready === 'yes'"
-PARTS = ("headline", "confusion", "classes", "mistakes", "labels", "certainty", "training", "comparison", "provenance")
+PARTS = ("metrics", "confusion", "classes", "errors", "labels", "calibration", "training", "comparison", "provenance")
 
 
 class Reader(HTMLParser):
@@ -92,12 +92,12 @@ def test_the_page_says_what_the_figures_are(report: Report, tmp_path: Path) -> N
         one = figures["splits"][name]
         low, high = one["interval"]
         for text in (name, f"{one['accuracy']:.2%}", f"{low:.1%} to {high:.1%}", f"{one['clean']['accuracy']:.2%}"):
-            assert text in page.sections["headline"]
+            assert text in page.sections["metrics"]
     counts = [int(word) for row in figures["splits"]["PublicTest"]["confusion"] for word in row]
     cells = re.findall(r"(?<!\S)(\d+) (?:\d+%|–)", page.sections["confusion"])
     assert [int(cell) for cell in cells] == counts
     assert "mien train recipe.yaml --data D --out RUN --seed 1" in page.sections["provenance"]
-    assert (figures["compared"][0]["mcnemar"]["PublicTest"]["p"], figures["shown"]) == (1.0, "PublicTest")
+    assert (figures["compared"][0]["difference"]["PublicTest"]["mcnemar"]["p"], figures["shown"]) == (1.0, "PublicTest")
     assert json.loads(json.dumps(figures, allow_nan=False)) == json.loads(json.dumps(figures))
 
 
@@ -125,9 +125,9 @@ def test_what_cannot_be_shown_says_why_and_the_rest_stands(tiny_run: Run, voted:
     found = make_report(bare, faces, "PrivateTest", others=[tmp_path / "none.mien"])
     page = read(found, tmp_path / "report.html")
     assert tuple(page.sections) == PARTS
-    assert page.missing() == ["headline", "labels", "training", "comparison", "provenance"]
+    assert page.missing() == ["metrics", "labels", "training", "comparison", "provenance"]
     for name, text in {
-        "headline": "no faces in the split PrivateTest",
+        "metrics": "no faces in the split PrivateTest",
         "labels": "it has no FER+ votes",
         "training": "no history.csv lies beside the bundle",
         "comparison": "no such model",
@@ -136,8 +136,8 @@ def test_what_cannot_be_shown_says_why_and_the_rest_stands(tiny_run: Run, voted:
         assert text in page.sections[name]
     assert found.split == "PublicTest"
     assert "The faces below are those of PublicTest." in found.notes
-    assert f"{found.judged.evaluation.accuracy:.2%}" in page.sections["headline"]
-    assert "cannot be told which of these leak" in page.sections["headline"]
+    assert f"{found.evaluation.accuracy:.2%}" in page.sections["metrics"]
+    assert "leaked duplicates of PublicTest cannot be found" in page.sections["metrics"]
     assert found.to_dict()["splits"]["PrivateTest"].keys() == {"why"}
     assert json.loads(page.data)["votes"] is None
 
@@ -165,8 +165,8 @@ def test_a_bundle_with_a_temperature_is_shown_without_it_too(tiny_run: Run, vote
     bundle = load_bundle(tiny_run.out)
     card = bundle.card.model_copy(update={"calibration": Calibration(temperature=2.5)})
     page = read(make_report(replace(bundle, card=card), voted), tmp_path / "report.html")
-    assert "temperature 2.500" in page.sections["certainty"]
-    assert all(name in page.sections["certainty"] for name in ("before", "after"))
+    assert "temperature 2.500" in page.sections["calibration"]
+    assert all(name in page.sections["calibration"] for name in ("before", "after"))
 
 
 def test_faces_of_fer2013_fit_into_5_megabytes(tiny_run: Run, fer2013: Faces, tmp_path: Path) -> None:
@@ -201,23 +201,23 @@ def shown(page: Page) -> tuple[str, int]:
 
 
 def test_a_click_on_a_cell_shows_its_faces(page: Page, report: Report) -> None:
-    confusion = np.asarray(report.judged.evaluation.figures["confusion"])
-    labels = report.judged.evaluation.faces.labels
-    for true, said in np.argwhere(confusion)[:4].tolist():
-        page.click(f".cell[data-true='{true}'][data-predicted='{said}']")
+    confusion = np.asarray(report.evaluation.figures["confusion"])
+    labels = report.evaluation.faces.labels
+    for true, predicted in np.argwhere(confusion)[:4].tolist():
+        page.click(f".cell[data-true='{true}'][data-predicted='{predicted}']")
         title, drawn = shown(page)
-        count = int(confusion[true, said])
-        assert title.startswith(f"True {labels[true]}, predicted {labels[said]}: {count} face")
+        count = int(confusion[true, predicted])
+        assert title.startswith(f"True {labels[true]}, predicted {labels[predicted]}: {count} face")
         assert drawn == min(count, 60)
         assert page.run("document.querySelector('.cell[aria-pressed=true] b').textContent") == str(count)
 
 
 def test_the_faces_of_a_cell_are_those_faces(page: Page, report: Report) -> None:
     """The pixels of the first face drawn are those of the most confident face of the cell."""
-    found = report.judged.evaluation
-    true, said = np.argwhere(np.asarray(found.figures["confusion"]))[0]
-    page.click(f".cell[data-true='{true}'][data-predicted='{said}']")
-    inside = np.flatnonzero((found.faces.emotion == true) & (found.predicted == said))
+    found = report.evaluation
+    true, predicted = np.argwhere(np.asarray(found.figures["confusion"]))[0]
+    page.click(f".cell[data-true='{true}'][data-predicted='{predicted}']")
+    inside = np.flatnonzero((found.faces.emotion == true) & (found.predicted == predicted))
     sure = np.rint(found.probabilities.max(1)[inside] * 10_000)
     best = inside[np.argsort(-sure, kind="stable")[0]]
     script = "[...document.querySelector('.thumb canvas').getContext('2d').getImageData(0, 0, 48, 48).data]"
@@ -231,7 +231,7 @@ def test_a_face_opens_with_bars_votes_and_grad_cam_by_keyboard_alone(page: Page,
     page.wait("document.getElementById('face').open")
     text = page.run("document.getElementById('face').innerText")
     assert "Face 1 of" in text
-    assert all(label in text for label in report.judged.evaluation.faces.labels)
+    assert all(label in text for label in report.evaluation.faces.labels)
     assert re.search(r"row \d+ · FER\+: \d+ \w+", text)
     assert page.run("document.querySelectorAll('#face canvas').length") == 2
     page.press("ArrowRight")
@@ -240,12 +240,16 @@ def test_a_face_opens_with_bars_votes_and_grad_cam_by_keyboard_alone(page: Page,
     page.wait("!document.getElementById('face').open")
 
 
-def test_mistakes_pairs_and_suspects_are_drawn(page: Page, report: Report) -> None:
-    wrong = int((~report.judged.hits).sum())
-    assert page.run("document.querySelectorAll('[data-faces=mistakes] .face').length") == min(24, wrong)
+def test_a_link_opens_its_section_with_errors_pairs_and_suspects(page: Page, report: Report) -> None:
+    wrong = int((~report.evaluation.hits).sum())
+    for section in ("errors", "labels"):
+        assert page.run(f"document.querySelector('#{section} > details').open") is False
+        page.click(f"nav a[href='#{section}']")
+        page.wait(f"document.querySelector('#{section} > details').open")
+    assert page.run("document.querySelectorAll('[data-faces=errors] .face').length") == min(24, wrong)
     assert page.run("document.querySelectorAll('#pairs details').length") > 0
     assert page.run("document.querySelectorAll('#pairs details[open] .face').length") > 0
-    assert page.run("document.querySelectorAll('[data-faces=suspects] .face').length") > 0
+    assert page.run("document.querySelectorAll('[data-faces=by_votes] .face').length") > 0
 
 
 def test_the_theme_follows_the_system_and_the_button(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""The faces of a page: which are chosen, and that unpacking gives back what was packed."""
+"""The faces of a report: which are chosen, and that unpacking restores what was packed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from mien.data import Faces
 from mien.evaluation.gradcam import Attribution, Layer
-from mien.evaluation.report.faces import COLUMNS, Gallery, choose, lists, sheet
+from mien.evaluation.report.faces import COLUMNS, Gallery, choose, lists, sprite_sheet
 
 
 @given(st.integers(1, 300), st.integers(2, 8), st.integers(1, 250), st.integers(0, 99))
@@ -37,8 +37,8 @@ def test_of_too_many_faces_each_cell_keeps_its_most_confident(n: int, classes: i
         assert not kept.get(cell) or min(kept[cell]) >= max(faces)
 
 
-def test_the_sheet_holds_every_face_in_its_place(drawn: Faces) -> None:
-    whole = np.asarray(Image.open(io.BytesIO(sheet(drawn.images))).convert("L"))
+def test_the_sprite_sheet_holds_every_face_in_its_place(drawn: Faces) -> None:
+    whole = np.asarray(Image.open(io.BytesIO(sprite_sheet(drawn.images))).convert("L"))
     assert whole.shape == (3 * 48, COLUMNS * 48)
     for number, image in enumerate(drawn.images):
         row, column = divmod(number, COLUMNS)
@@ -50,7 +50,7 @@ def unpacked(text: str, kind: str) -> np.ndarray[tuple[int, ...], np.dtype[np.ge
     return np.frombuffer(base64.b64decode(text), kind)
 
 
-def test_what_is_packed_can_be_read_again(some_faces: Faces) -> None:
+def test_packed_arrays_can_be_unpacked(some_faces: Faces) -> None:
     rng = np.random.default_rng(2)
     probabilities, maps = rng.dirichlet(np.ones(7), 42), rng.random((42, 3, 4), np.float32)
     found = Gallery(some_faces, probabilities, Attribution(maps, Layer("x", (3, 4), (1, 1), 15, 16))).to_dict()
@@ -69,23 +69,23 @@ def test_what_is_packed_can_be_read_again(some_faces: Faces) -> None:
 
 def test_lists_of_faces_by_hand() -> None:
     labels = np.array([0, 0, 0, 1, 1, 2])
-    said = np.array([0, 1, 1, 1, 0, 1])
+    predicted = np.array([0, 1, 1, 1, 0, 1])
     sure = np.array([0.9, 0.6, 0.8, 0.7, 0.5, 0.95])
     probabilities = np.full((6, 3), 0.0)
-    probabilities[np.arange(6), said] = sure
-    probabilities[np.arange(6), (said + 1) % 3] += 1 - sure
-    found = lists(labels, probabilities, np.array([5, 4, 0]), np.array([2]))
-    assert found.mistakes.tolist() == [5, 2, 1, 4]
+    probabilities[np.arange(6), predicted] = sure
+    probabilities[np.arange(6), (predicted + 1) % 3] += 1 - sure
+    found = lists(labels, probabilities, {"by_votes": np.array([5, 4, 0]), "by_model": np.array([2])})
+    assert found.faces["errors"].tolist() == [5, 2, 1, 4]
     assert [(p["true"], p["predicted"], p["count"], p["faces"].tolist()) for p in found.pairs] == [
         (0, 1, 2, [2, 1]),
         (1, 0, 1, [4]),
         (2, 1, 1, [5]),
     ]
-    assert found.suspects.tolist() == [5, 4, 0]
-    assert found.doubted.tolist() == [2]
+    assert found.faces["by_votes"].tolist() == [5, 4, 0]
+    assert found.faces["by_model"].tolist() == [2]
     inside = found.within(np.array([0, 1, 2, 4, 5]))
-    assert inside["mistakes"] == [4, 2, 1, 3]
+    assert inside["errors"] == [4, 2, 1, 3]
     assert inside["pairs"][0]["faces"] == [2, 1]
-    assert inside["doubted"] == [2]
+    assert inside["by_model"] == [2]
     none = np.zeros(0, np.int64)
-    assert lists(labels[:1], probabilities[:1], none, none).faces.tolist() == []
+    assert lists(labels[:1], probabilities[:1], {"by_votes": none}).all.tolist() == []

@@ -1,4 +1,4 @@
-"""What a report says, against plain counts, and what it says where a part cannot be shown."""
+"""The figures of a report against plain counts, and the reasons why a part cannot be shown."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from conftest import TINY
 from mien.data import Faces
 from mien.emotions import FERPLUS
 from mien.errors import DataError, RecipeError
+from mien.evaluation import Evaluation
 from mien.evaluation.report.sections import (
-    Doubt,
-    Evaluated,
+    ComparedModel,
     Missing,
-    OwnDoubt,
-    Rival,
+    SuspectLabels,
     compare,
-    doubt,
-    evaluate_split,
+    evaluate_splits,
     label_counts,
-    own_doubt,
     read_history,
     split_names,
+    suspects_by_model,
+    suspects_by_votes,
 )
 from mien.evaluation.reproduction import reproduce
 from mien.models.bundle import Bundle, Card, save_bundle
@@ -64,15 +63,15 @@ def bundle(tiny_run: Run) -> Bundle:
     return load_bundle(tiny_run.out)
 
 
-def test_doubt_counts_what_a_loop_counts(bundle: Bundle, drawn: Faces) -> None:
+def test_suspects_by_votes_count_what_a_loop_counts(bundle: Bundle, drawn: Faces) -> None:
     rng = np.random.default_rng(0)
     faces = replace(drawn, votes=rng.multinomial(10, rng.dirichlet(np.full(10, 0.15), 150)).astype(np.uint8))
-    judged = evaluate_split(bundle, faces, ["Training"]).shown["Training"]
-    found = doubt(judged)
-    assert isinstance(found, Doubt)
-    part, said = faces.select("Training"), judged.evaluation.predicted
+    evaluation = evaluate_splits(bundle, faces, ["Training"]).shown["Training"]
+    found = suspects_by_votes(evaluation)
+    assert isinstance(found, SuspectLabels)
+    part, predicted = faces.select("Training"), evaluation.predicted
     counts = dict.fromkeys(found.figures, 0)
-    for label, answer, votes in zip(part.emotion, said, part.votes if part.votes is not None else [], strict=True):
+    for label, answer, votes in zip(part.emotion, predicted, part.votes if part.votes is not None else [], strict=True):
         ours = [int(votes[FERPLUS.index(name)]) for name in COLUMNS]
         clear = 2 * max(ours) > int(votes.sum())
         seen = ours.index(max(ours))
@@ -91,39 +90,39 @@ def test_doubt_counts_what_a_loop_counts(bundle: Bundle, drawn: Faces) -> None:
     for key, value in counts.items():
         if not key.startswith(("accuracy", "label_", "model_")):
             assert found.figures[key] == value, key
-    hits = judged.hits
-    suspects = np.isin(np.arange(len(part)), found.suspect)
+    hits = evaluation.hits
+    suspects = np.isin(np.arange(len(part)), found.faces)
     assert found.figures["accuracy_suspect"] == pytest.approx(hits[suspects].mean())
     assert found.figures["accuracy_rest"] == pytest.approx(hits[~suspects].mean())
 
 
-def test_a_model_doubts_flipped_labels_but_not_those_it_learned_from(bundle: Bundle, drawn: Faces) -> None:
+def test_a_model_finds_flipped_labels_but_not_in_its_training_split(bundle: Bundle, drawn: Faces) -> None:
     part = np.flatnonzero(drawn.usage == 1)
     flipped = part[:3]
     emotion = drawn.emotion.copy()
     emotion[flipped] = (emotion[flipped] + 3) % 7
-    model = evaluate_split(bundle, replace(drawn, emotion=emotion), ["PublicTest", "Training"])
-    found = own_doubt(model.shown["PublicTest"])
-    assert isinstance(found, OwnDoubt)
-    assert found.figures["suspects"] == len(found.suspect)
+    model = evaluate_splits(bundle, replace(drawn, emotion=emotion), ["PublicTest", "Training"])
+    found = suspects_by_model(model.shown["PublicTest"])
+    assert isinstance(found, SuspectLabels)
+    assert found.figures["suspects"] == len(found.faces)
     assert found.figures["contradicted"] is None
-    assert set(found.suspect.tolist()) <= set(np.flatnonzero(~model.shown["PublicTest"].hits).tolist())
-    learned = own_doubt(model.shown["Training"])
+    assert set(found.faces.tolist()) <= set(np.flatnonzero(~model.shown["PublicTest"].hits).tolist())
+    learned = suspects_by_model(model.shown["Training"])
     assert isinstance(learned, Missing)
     assert "was trained on Training" in learned.why
 
 
-def test_every_split_says_its_figures_or_why_not(bundle: Bundle, drawn: Faces) -> None:
+def test_every_split_has_figures_or_a_reason(bundle: Bundle, drawn: Faces) -> None:
     faces = drawn.take(np.flatnonzero(drawn.usage != 2))
-    model = evaluate_split(bundle, faces, split_names(faces, None))
+    model = evaluate_splits(bundle, faces, split_names(faces, None))
     assert list(model.splits) == ["PublicTest", "PrivateTest"]
     public, private = model.splits.values()
-    assert isinstance(public, Evaluated)
+    assert isinstance(public, Evaluation)
     assert isinstance(private, Missing)
     assert "no faces in the split PrivateTest" in private.why
-    low, high = public.accuracy or (0, 0)
+    low, high = public.interval or (0, 0)
     assert 0 <= low <= public.hits.mean() <= high <= 1
-    assert public.to_dict()["interval"] == (low, high)
+    assert public.intervals()["interval"] == (low, high)
 
 
 def test_which_splits_a_report_has(drawn: Faces) -> None:
@@ -137,27 +136,28 @@ def test_which_splits_a_report_has(drawn: Faces) -> None:
 
 def test_without_any_split_to_show_it_is_an_error(bundle: Bundle, drawn: Faces) -> None:
     with pytest.raises(DataError, match=r"no split can be shown.*no faces in the split PrivateTest"):
-        evaluate_split(bundle, drawn.select("Training"), ["PublicTest", "PrivateTest"])
+        evaluate_splits(bundle, drawn.select("Training"), ["PublicTest", "PrivateTest"])
     with pytest.raises(DataError, match=r"no split can be shown.*not the model's \(a, b\)"):
-        evaluate_split(untrained(("a", "b")), drawn, ["PublicTest", "PrivateTest"])
+        evaluate_splits(untrained(("a", "b")), drawn, ["PublicTest", "PrivateTest"])
     unlabelled = replace(drawn, emotion=np.full(150, -1))
     with pytest.raises(DataError, match="15 faces have no label"):
-        evaluate_split(bundle, unlabelled, ["PublicTest"])
+        evaluate_splits(bundle, unlabelled, ["PublicTest"])
 
 
-def test_rivals_are_compared_face_by_face(bundle: Bundle, drawn: Faces, tmp_path: Path) -> None:
+def test_models_are_compared_face_by_face(bundle: Bundle, drawn: Faces, tmp_path: Path) -> None:
     other = save_bundle(untrained(drawn.labels), tmp_path / "other.mien")
     three = save_bundle(untrained(("a", "b", "c")), tmp_path / "three.mien")
-    model = evaluate_split(bundle, drawn, ["PublicTest", "Training"])
-    rival, classes, missing = compare(model, [other.path or "", three.path or "", tmp_path / "none.mien"], drawn)
-    assert isinstance(rival, Rival)
+    model = evaluate_splits(bundle, drawn, ["PublicTest", "Training"])
+    paths = (other.path or "", three.path or "", tmp_path / "none.mien")
+    found, classes, missing = (compare(model, path, drawn) for path in paths)
+    assert isinstance(found, ComparedModel)
     for split in ("PublicTest", "Training"):
-        ours, theirs = model.shown[split].hits.tolist(), rival.model.shown[split].hits.tolist()
-        found = rival.paired[split]
+        ours, theirs = model.shown[split].hits.tolist(), found.model.shown[split].hits.tolist()
+        paired = found.differences[split].mcnemar
         pairs = list(zip(ours, theirs, strict=True))
-        assert (found.both, found.first) == (pairs.count((True, True)), pairs.count((True, False)))
-        assert (found.second, found.neither) == (pairs.count((False, True)), pairs.count((False, False)))
-        difference, ends = rival.difference[split]
+        assert (paired.both, paired.first) == (pairs.count((True, True)), pairs.count((True, False)))
+        assert (paired.second, paired.neither) == (pairs.count((False, True)), pairs.count((False, False)))
+        difference, ends = found.differences[split].difference, found.differences[split].interval
         assert difference == pytest.approx((sum(theirs) - sum(ours)) / len(ours))
         assert ends is not None
         assert ends[0] <= difference <= ends[1]

@@ -1,4 +1,4 @@
-"""The faces of a report: which ones it holds, and how they are packed into a page."""
+"""The faces of a report: which of them it holds, and how they are packed into the file."""
 
 from __future__ import annotations
 
@@ -17,86 +17,69 @@ from mien.evaluation.gradcam import Attribution
 from mien.evaluation.plots import colors
 
 MOST_FACES = 4000
-"""How many faces a page holds: all of FER2013's test splits, and less than 5 MB."""
+"""How many faces a file holds: all of FER2013's test splits, and less than 5 MB."""
 COLUMNS = 60
 QUALITY = 70
-"""Of the sheet's WebP: artefacts that can be seen when looked for, at about 450 bytes a face."""
-MISTAKES, PAIRS, OF_A_PAIR, SUSPECTS = 24, 10, 6, 24
-"""How many faces and pairs the page shows at once."""
+"""Of the sprite sheet's WebP: hardly visible artefacts, at about 450 bytes a face."""
+MOST_ERRORS, MOST_PAIRS, MOST_OF_A_PAIR, MOST_SUSPECTS = 24, 10, 6, 24
 
 
 @dataclass(frozen=True)
 class FaceLists:
-    """The faces that a page shows at once, by their numbers.
+    """The faces that the sections list.
 
     Attributes:
-        mistakes: int64, the most confident mistakes.
-        pairs: the confused pairs with the most faces: ``true``, ``predicted``, ``count``, and ``faces``, int64, a few.
-        suspects: int64, faces whose label votes make suspect, the surest first.
-        doubted: int64, faces whose label the model doubts, the surest first.
+        faces: int64 by section: ``errors`` (the most confident), ``by_votes`` and ``by_model`` (suspect labels).
+        pairs: the confused pairs with the most faces: ``true``, ``predicted``, ``count``, and ``faces``, int64, the
+            most confident.
     """
 
-    mistakes: NDArray[np.int64]
+    faces: dict[str, NDArray[np.int64]]
     pairs: list[dict[str, Any]]
-    suspects: NDArray[np.int64]
-    doubted: NDArray[np.int64]
 
     @property
-    def faces(self) -> NDArray[np.int64]:
-        """All of them, rising, each once."""
-        pairs = [pair["faces"] for pair in self.pairs]
-        return np.unique(np.concatenate([self.mistakes, self.suspects, self.doubted, *pairs]))
+    def all(self) -> NDArray[np.int64]:
+        """Every listed face once, rising."""
+        return np.unique(np.concatenate([*self.faces.values(), *(pair["faces"] for pair in self.pairs)]))
 
     def within(self, chosen: NDArray[np.int64]) -> dict[str, Any]:
-        """The lists for the page's script: each face by its place in ``chosen``, which rises and holds all of them."""
-        places = [pair | {"faces": np.searchsorted(chosen, pair["faces"]).tolist()} for pair in self.pairs]
-        others = {name: getattr(self, name) for name in ("mistakes", "suspects", "doubted")}
-        return {"pairs": places} | {name: np.searchsorted(chosen, part).tolist() for name, part in others.items()}
+        """The lists for the script: each face by its index in ``chosen``, which rises and holds all of them."""
+        pairs = [pair | {"faces": np.searchsorted(chosen, pair["faces"]).tolist()} for pair in self.pairs]
+        return {"pairs": pairs} | {name: np.searchsorted(chosen, part).tolist() for name, part in self.faces.items()}
 
 
 def lists(
-    labels: NDArray[np.integer],
-    probabilities: NDArray[np.floating],
-    suspects: NDArray[np.int64],
-    doubted: NDArray[np.int64],
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], suspects: dict[str, NDArray[np.int64]]
 ) -> FaceLists:
-    """What a page shows at once of N faces.
+    """The faces that the sections list, of N faces.
 
     Args:
         labels: int (N,), 0 to C - 1.
         probabilities: float (N, C).
-        suspects: int64, faces whose label votes make suspect, the surest first.
-        doubted: int64, faces whose label the model doubts, the surest first.
+        suspects: int64 by name, faces with suspect labels, the most suspect first.
     """
-    wrong = np.flatnonzero(probabilities.argmax(1) != labels)
-    mistakes = _by_confidence(wrong, probabilities)[:MISTAKES]
-    return FaceLists(mistakes, _confused_pairs(labels, probabilities), suspects[:SUSPECTS], doubted[:SUSPECTS])
-
-
-def _confused_pairs(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> list[dict[str, Any]]:
-    classes, predicted = probabilities.shape[1], probabilities.argmax(1)
+    predicted, classes = probabilities.argmax(1), probabilities.shape[1]
+    order = np.argsort(-probabilities.max(1), kind="stable")
+    errors = order[predicted[order] != labels[order]]
     cells = labels * classes + predicted
-    counts = np.bincount(cells[predicted != labels], minlength=classes**2)
-    top = [int(cell) for cell in np.argsort(-counts, kind="stable")[:PAIRS] if counts[cell]]
-    return [
+    counts = np.bincount(cells[errors], minlength=classes**2)
+    pairs = [
         {
-            "true": cell // classes,
-            "predicted": cell % classes,
+            "true": int(cell) // classes,
+            "predicted": int(cell) % classes,
             "count": int(counts[cell]),
-            "faces": _by_confidence(np.flatnonzero(cells == cell), probabilities)[:OF_A_PAIR],
+            "faces": errors[cells[errors] == cell][:MOST_OF_A_PAIR],
         }
-        for cell in top
+        for cell in np.argsort(-counts, kind="stable")[:MOST_PAIRS]
+        if counts[cell]
     ]
-
-
-def _by_confidence(found: NDArray[np.int64], probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
-    return found[np.argsort(-probabilities.max(1)[found], kind="stable")]
+    return FaceLists({"errors": errors[:MOST_ERRORS]} | {k: v[:MOST_SUSPECTS] for k, v in suspects.items()}, pairs)
 
 
 def choose(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], most: int = MOST_FACES
 ) -> NDArray[np.int64]:
-    """Which faces a page holds, int64 (M,), M at most ``most``, rising.
+    """Which faces a file holds, int64 (M,), M at most ``most``, rising.
 
     All where they are few enough; of more, from every cell of the confusion matrix the same number at most, the most
     confident first.
@@ -114,7 +97,7 @@ def choose(
     return np.flatnonzero(ranks < cap)
 
 
-def sheet(images: NDArray[np.uint8]) -> bytes:
+def sprite_sheet(images: NDArray[np.uint8]) -> bytes:
     """All faces, uint8 (N, 48, 48), as one lossy WebP, 60 a row."""
     rows = max(1, -(-len(images) // COLUMNS))
     cells = np.zeros((rows * COLUMNS, SIDE, SIDE), np.uint8)
@@ -125,14 +108,9 @@ def sheet(images: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def data_uri(data: bytes, kind: str) -> str:
-    """Bytes as a ``data:`` address of a media type."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
 @dataclass(frozen=True)
 class Gallery:
-    """The faces that a page holds.
+    """The faces that a file holds.
 
     Attributes:
         faces: M faces.
@@ -145,20 +123,19 @@ class Gallery:
     attribution: Attribution | str
 
     def to_dict(self) -> dict[str, Any]:
-        """What the page's script needs: arrays as base64 of little-endian integers, row by row.
+        """What the script needs: arrays as base64 of little-endian integers, row by row.
 
         ``probabilities`` are uint16 in 1/10,000; ``cam`` uint8 in 1/255 of each map's maximum.
         """
-        predicted = self.probabilities.argmax(1)
         return {
             "labels": list(self.faces.labels),
             "colors": colors(self.faces.labels),
             "side": SIDE,
-            "sheetColumns": COLUMNS,
+            "spriteColumns": COLUMNS,
             "count": len(self.faces),
             "rows": self.faces.row.tolist(),
             "true": _packed(self.faces.emotion, "<u1"),
-            "predicted": _packed(predicted, "<u1"),
+            "predicted": _packed(self.probabilities.argmax(1), "<u1"),
             "probabilities": _packed(np.rint(self.probabilities * 10_000), "<u2"),
             "voteNames": list(FERPLUS),
             "votes": None if self.faces.votes is None else _packed(self.faces.votes, "<u1"),
@@ -169,8 +146,8 @@ class Gallery:
         if isinstance(self.attribution, str):
             return None
         layer = self.attribution.layer
-        places = {"height": layer.shape[0], "width": layer.shape[1], "start": layer.start, "step": layer.step}
-        return places | {"maps": _packed(np.rint(self.attribution.shares * 255), "<u1")}
+        grid = {"height": layer.shape[0], "width": layer.shape[1], "start": layer.start, "step": layer.step}
+        return grid | {"maps": _packed(np.rint(self.attribution.shares * 255), "<u1")}
 
 
 def _packed(array: NDArray[Any], kind: str) -> str:
