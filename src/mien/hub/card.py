@@ -1,13 +1,11 @@
-"""Model cards: what a model is for, what it cannot know, how well it does, in Hugging Face's format.
-
-Format: YAML between two lines of dashes, then Markdown. It stands beside the folders, for it joins models to figures.
-Needs no extra.
-"""
+"""Model cards in Hugging Face's format: YAML between two lines of dashes, then Markdown (``card.md``)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from string import Template
 from typing import Any
 
 import yaml
@@ -17,88 +15,70 @@ from mien.models.bundle import BEST, Bundle
 from mien.models.spec import CnnSpec, CompactSpec, Head
 
 MOST_CONFUSED = 5
-"""How many pairs of classes a card names."""
+"""How many pairs of classes a card lists."""
 FRONT = "---"
-
-PURPOSE = """Meant for: naming the expression of a face in a picture, for research and teaching, for sorting one's own
-pictures, for interfaces that react to a face whose owner knows and agrees, and as a start for other classes.
-
-Not meant for: judging anyone. Not for hiring, grading, policing, border control, insurance, credit, health, or the
-detection of lies; not for watching people who did not agree; not for any decision about a person."""
-
-LIMITS = """It sees 48x48 gray pixels of one moment and says which word people would put to them. It knows the
-appearance, not what the person feels, thinks or intends: people often feel without showing, and show without feeling,
-and the same face means different things in different situations and cultures (Barrett et al. 2019, *Psychological
-Science in the Public Interest* 20(1), doi:10.1177/1529100619832930). A probability is about the word, not about an
-inner state. Heads turned far aside, covered faces, drawings, very small or very dark faces are outside what was
-measured."""
-
-LAW = """Pointers, no legal advice; the law of the place decides, and it changes.
-
-- European Union, Regulation (EU) 2024/1689 (AI Act): Article 5(1)(f) forbids AI systems that infer emotions of people
-  at work and in schools and other places of education, but for medical or safety reasons; it applies since 2 February
-  2025 (Article 113). Elsewhere emotion recognition is named among the high-risk uses (Annex III, point 1(c)), and
-  those who use it must tell the people concerned (Article 50(3)); recital 44 says why.
-- European Union, Regulation (EU) 2016/679 (GDPR): pictures of people are personal data.
-- Other places have rules of their own on biometric data."""
-
-GROUPS = """Nothing is known of how this differs between people of different age, gender or skin: the data do not say
-who is who. Whoever has such notes for their own pictures measures it: a table of `row` and a column for each
-grouping, and `mien evaluate MODEL --data D --groups FILE` gives accuracy, macro F1 and an interval for each group,
-and the gap between them."""
-
 OWN_DATA = (
-    "mien does not know under which licence these pictures stand, nor who agreed to them; the publisher of this model"
-    " does."
+    "mien does not know under which licence these images are, nor who agreed to them; the publisher of this model does."
 )
+
+_NO_GROUPS = """Nothing is known of how this differs between people of different age, gender or skin: the data do not
+say who is who. With such notes on your own images you can measure it: a table of `row` and a column for each
+grouping, and `mien evaluate MODEL --data DATA --groups FILE` gives accuracy, macro F1 and an interval for each group,
+and the gap between them."""
+_SEE_REPORT = (
+    "`mien report MODEL --data DATA` shows the faces: the most confident errors, each cell of the confusion matrix,"
+    " labels in doubt."
+)
+_Evaluation = Mapping[str, Any]  # as Evaluation.to_dict() gives it
 
 
 @dataclass(frozen=True)
 class Notes:
-    """What a card says that neither the model nor its figures know.
+    """What a card states that neither the model nor its metrics contain.
 
     Attributes:
         license: an SPDX identifier in lower case, such as ``apache-2.0``, or None.
         about_data: Markdown on where data and weights come from and under which licence.
-        picture: the address of a picture of its mistakes, relative to the card, or None.
+        image: the address of an image of its errors, relative to the card, or None.
         onnx: names of exported files beside the bundle.
         name: of the model; without it the bundle's.
     """
 
     license: str | None = None
     about_data: str = OWN_DATA
-    picture: str | None = None
-    onnx: tuple[str, ...] = field(default=())
+    image: str | None = None
+    onnx: tuple[str, ...] = ()
     name: str = ""
 
 
-def model_card(bundle: Bundle, judged: Sequence[Mapping[str, Any]] = (), notes: Notes | None = None) -> str:
+def model_card(bundle: Bundle, evaluations: Sequence[_Evaluation] = (), notes: Notes | None = None) -> str:
     """The card of a model.
 
     Args:
         bundle: the model, read from a file.
-        judged: its figures on splits, as :meth:`mien.evaluation.Evaluation.to_dict` gives them; the last is the test.
-        notes: what else to say.
+        evaluations: its metrics on splits, as :meth:`mien.evaluation.Evaluation.to_dict` gives them; the last is the
+            test split.
+        notes: what else to state.
 
     Returns:
         The whole file as text.
     """
     notes = notes or Notes()
-    name = notes.name or bundle.card.name
-    front = yaml.safe_dump(_front(bundle, judged, notes, name), sort_keys=False, allow_unicode=True, width=120)
-    parts = [
-        [FRONT, front.rstrip(), FRONT, "", f"# {name}"],
-        [_what(bundle)],
-        ["## Use", PURPOSE, _use(notes)],
-        ["## What it cannot know", LIMITS],
-        ["## Data and licences", _data(bundle), notes.about_data],
-        ["## Figures", *_figures(bundle, judged)],
-        ["## Where it is wrong", *_mistakes(judged, notes)],
-        ["## Groups of people", *_groups(judged)],
-        ["## Law", LAW],
-        ["## Again", _again(bundle)],
-    ]
-    return "\n\n".join("\n".join(part) if part[0] == FRONT else "\n\n".join(part) for part in parts) + "\n"
+    name, files = notes.name or bundle.card.name, ", ".join(f"`{file}`" for file in notes.onnx)
+    front = yaml.safe_dump(_front(bundle, evaluations, notes, name), sort_keys=False, allow_unicode=True, width=120)
+    template = Template(resources.files("mien.hub").joinpath("card.md").read_text(encoding="utf-8"))
+    return template.substitute(
+        front=front.rstrip(),
+        name=name,
+        summary=_summary(bundle),
+        exports=f"For other runtimes, with labels and preprocessing as metadata: {files}.\n\n" if files else "",
+        data=_data(bundle),
+        about_data=notes.about_data,
+        metrics="\n\n".join(_metrics(bundle, evaluations)),
+        errors="\n\n".join(_errors(evaluations, notes)),
+        groups="\n\n".join(_groups(evaluations)),
+        reproduction=_reproduction(bundle),
+    )
 
 
 def front_matter(text: str) -> dict[str, Any]:
@@ -112,20 +92,20 @@ def front_matter(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _front(bundle: Bundle, judged: Sequence[Mapping[str, Any]], notes: Notes, name: str) -> dict[str, Any]:
+def _front(bundle: Bundle, evaluations: Sequence[_Evaluation], notes: Notes, name: str) -> dict[str, Any]:
     emotions = bundle.card.labels == LABELS
     kind = ["facial-expression-recognition", "emotion"] if emotions else ["face"]
     found: dict[str, Any] = {} if notes.license is None else {"license": notes.license}
     found |= {"library_name": "mien", "pipeline_tag": "image-classification", "tags": ["mien", *kind, "onnx"]}
-    results = [_result(one) for one in judged]
+    results = [_result(one) for one in evaluations]
     if results:
         found |= {"metrics": ["accuracy", "f1"], "model-index": [{"name": name, "results": results}]}
     files = {"file": BEST, "sha256": bundle.sha256, **({"onnx": list(notes.onnx)} if notes.onnx else {})}
     return found | {"mien": files | {"labels": list(bundle.card.labels)}}
 
 
-def _result(one: Mapping[str, Any]) -> dict[str, Any]:
-    """A split's figures in the form of Hugging Face's model index."""
+def _result(one: _Evaluation) -> dict[str, Any]:
+    """A split's metrics in the form of Hugging Face's model index."""
     name = one["data"]["name"]
     metrics = [
         {"type": "accuracy", "value": round(one["accuracy"], 4), "name": "accuracy, single view"},
@@ -139,156 +119,122 @@ def _result(one: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _what(bundle: Bundle) -> str:
+def _summary(bundle: Bundle) -> str:
     card = bundle.card
     kinds = {CnnSpec: "a plain convolutional network", CompactSpec: "three blocks of MobileNet v1 and residual blocks"}
     kind = kinds.get(type(card.network), f"MobileNet v1 cut after block {getattr(card.network, 'cut', '')}")
     size = f" ({bundle.path.stat().st_size / 1e6:.1f} MB)" if bundle.path is not None else ""
-    start = card.provenance.get("start")
-    origin = f" It started from the model {start['name']} (SHA-256 `{start['sha256']}`)." if start else ""
-    teacher = card.provenance.get("teacher")
-    origin += f" It learned from another model's answers, too (SHA-256 `{teacher}`)." if teacher else ""
-    answers = f"Out: a probability for each of {', '.join(card.labels)}."
-    two = ""
-    if Head.VOTES in card.heads:
-        two = (
-            " Two heads: the first says which label the data set would give (the accuracies below), the second, which"
-            " `mien predict` shows, what people see."
-        )
-    return (
-        f"A model of mien (`pip install mien`): {kind}, {bundle.parameters:,} numbers{size}.{origin} In: a face, 48x48"
-        f" gray, cut as FER2013 cuts faces; mien finds and cuts them. {answers}{two}"
+    start, teacher = card.provenance.get("start"), card.provenance.get("teacher")
+    origin = f" It was fine-tuned from the model {start['name']} (SHA-256 `{start['sha256']}`)." if start else ""
+    origin += f" It was distilled from another model (SHA-256 `{teacher}`)." if teacher else ""
+    heads = (
+        " Two heads: the first predicts the label of the data set (the accuracies below), the second, which"
+        " `mien predict` shows, what most people see."
     )
-
-
-def _use(notes: Notes) -> str:
-    lines = [
-        "```python",
-        "import mien",
-        "",
-        f'predictor = mien.Predictor("{BEST}")  # pip install mien; no PyTorch',
-        'print(predictor.predict("photo.jpg").faces)',
-        "```",
-    ]
-    if notes.onnx:
-        names = ", ".join(f"`{name}`" for name in notes.onnx)
-        lines += ["", f"For other runtimes, with labels and preprocessing as metadata: {names}."]
-    return "\n".join(lines)
+    return (
+        f"A model of mien (`pip install mien`): {kind}, {bundle.parameters:,} parameters{size}.{origin} Input: a face,"
+        " 48x48 gray, cropped as FER2013 crops faces; mien detects and crops them. Output: a probability for each of"
+        f" {', '.join(card.labels)}.{heads if Head.VOTES in card.heads else ''}"
+    )
 
 
 def _data(bundle: Bundle) -> str:
     data = bundle.card.provenance.get("data")
     if not isinstance(data, Mapping):
-        return "The bundle does not say on which data it was trained."
+        return "The bundle does not state its training data."
     splits = ", ".join(f"{name} {count:,}" for name, count in data["splits"].items())
     made = "".join(f" Splits: {note}." for note in bundle.card.provenance.get("notes", []))
     return f"Trained on `{data['name']}`: {splits} (fingerprint `{data['fingerprint']}`).{made}"
 
 
-def _figures(bundle: Bundle, judged: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not judged:
+def _metrics(bundle: Bundle, evaluations: Sequence[_Evaluation]) -> list[str]:
+    if not evaluations:
         chosen = bundle.card.provenance.get("validation") or {}
         if chosen.get("accuracy") is None:
             return ["Nothing was measured."]
         return [f"Best accuracy on {chosen['split']} in training: {chosen['accuracy']:.2%}. Nothing else was measured."]
-    lines = [
-        "Single view, no test-time augmentation, one model. *Clean*: without test faces whose pixels also stand in"
-        " Training.",
-        _table(judged),
-    ]
+    terms = "Single view, no test-time augmentation, one model."
+    terms += " *Clean*: without test faces whose pixels are also in Training."
     roles = bundle.card.provenance.get("recipe", {}).get("data", {})
     if roles:
-        lines[0] += f" Chosen on {roles['validation']}, so {roles['test']} is the fairer figure."
-    last = judged[-1]
-    return [*lines, f"By class on {last['split']}:", _classes(last), _calibration(bundle, last)]
-
-
-def _table(judged: Sequence[Mapping[str, Any]]) -> str:
-    lines = [
-        "| split | faces | accuracy | clean | macro F1 | NLL | ECE | FER+ agreement |",
-        "|---|---|---|---|---|---|---|---|",
+        terms += f" Chosen on {roles['validation']}, so {roles['test']} is the fairer figure."
+    rows = [
+        [one["split"], f"{one['n']:,}", _percent(one["accuracy"]), _percent(one["clean"] and one["clean"]["accuracy"])]
+        + [f"{one[name]:.3f}" for name in ("macro_f1", "nll", "ece")]
+        + [_percent(one["ferplus"] and one["ferplus"]["agreement"])]
+        for one in evaluations
     ]
-    for one in judged:
-        clean, seen = one["clean"], one["ferplus"]
-        cells = [one["split"], f"{one['n']:,}", _percent(one["accuracy"]), _percent(clean and clean["accuracy"])]
-        cells += [
-            f"{one['macro_f1']:.3f}",
-            f"{one['nll']:.3f}",
-            f"{one['ece']:.3f}",
-            _percent(seen and seen["agreement"]),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    splits = _table(("split", "faces", "accuracy", "clean", "macro F1", "NLL", "ECE", "FER+ agreement"), rows)
+    last = evaluations[-1]
+    classes = _table(
+        ("class", "precision", "recall", "F1", "faces"),
+        [
+            [name, f"{row['precision']:.1%}", f"{row['recall']:.1%}", f"{row['f1']:.3f}", f"{row['support']:,}"]
+            for name, row in last["per_class"].items()
+        ],
+    )
+    return [terms, splits, f"By class on {last['split']}:", classes, _calibration(bundle, last)]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, *rows)).replace("\n", f"\n{'|---' * len(head)}|\n", 1)
 
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.2%}"
 
 
-def _classes(one: Mapping[str, Any]) -> str:
-    lines = ["| class | precision | recall | F1 | faces |", "|---|---|---|---|---|"]
-    for name, row in one["per_class"].items():
-        lines.append(
-            f"| {name} | {row['precision']:.1%} | {row['recall']:.1%} | {row['f1']:.3f} | {row['support']:,} |"
-        )
-    return "\n".join(lines)
-
-
-def _calibration(bundle: Bundle, one: Mapping[str, Any]) -> str:
+def _calibration(bundle: Bundle, evaluation: _Evaluation) -> str:
     temperature = bundle.card.calibration.of(Head.LABELS)
-    fitted = (
-        "No temperature is applied"
-        if temperature == 1
-        else f"Logits are divided by a fitted temperature of {temperature:.3f}"
-    )
-    off = f"its probabilities are off by {one['ece']:.1%} on average (ECE, 15 bins)"
-    return f"Calibration: {fitted}; on {one['split']} {off}."
+    fitted = "no temperature is applied"
+    if temperature != 1:
+        fitted = f"logits are divided by a fitted temperature of {temperature:.3f}"
+    off = f"the probabilities are off by {evaluation['ece']:.1%} on average (ECE, 15 bins)"
+    return f"Calibration: {fitted}; on {evaluation['split']} {off}."
 
 
-def _mistakes(judged: Sequence[Mapping[str, Any]], notes: Notes) -> list[str]:
-    look = (
-        "`mien report MODEL --data D` shows the faces: the most confident mistakes, each cell of the confusion matrix,"
-        " labels in doubt."
-    )
-    if not judged:
-        return [look]
-    one = judged[-1]
-    names, lines = list(one["per_class"]), ["| true class | called | share of the class | faces |", "|---|---|---|---|"]
+def _errors(evaluations: Sequence[_Evaluation], notes: Notes) -> list[str]:
+    if not evaluations:
+        return [_SEE_REPORT]
+    one = evaluations[-1]
+    names = list(one["per_class"])
     cells = [
-        (count / sum(row), count, names[true], names[said])
+        (-count / sum(row), names[true], names[predicted], count)
         for true, row in enumerate(one["confusion"])
-        for said, count in enumerate(row)
-        if true != said and count
+        for predicted, count in enumerate(row)
+        if true != predicted and count
     ]
-    for share, count, true_name, said_name in sorted(cells, key=lambda cell: (-cell[0], cell[2:]))[:MOST_CONFUSED]:
-        lines.append(f"| {true_name} | {said_name} | {share:.1%} | {count:,} |")
-    picture = [f"![Confusion matrix and reliability on {one['split']}]({notes.picture})"] if notes.picture else []
-    found = "\n".join(lines) if cells else "None of them."
-    return [f"The most frequent mistakes on {one['split']}:", found, *picture, look]
+    rows = [[true, predicted, f"{-share:.1%}", f"{n:,}"] for share, true, predicted, n in sorted(cells)[:MOST_CONFUSED]]
+    found = _table(("true class", "predicted", "share of the class", "faces"), rows) if rows else "None of them."
+    image = [f"![Confusion matrix and reliability on {one['split']}]({notes.image})"] if notes.image else []
+    return [f"The most frequent errors on {one['split']}:", found, *image, _SEE_REPORT]
 
 
-def _groups(judged: Sequence[Mapping[str, Any]]) -> list[str]:
-    groups = judged[-1].get("groups") if judged else None
+def _groups(evaluations: Sequence[_Evaluation]) -> list[str]:
+    groups = evaluations[-1].get("groups") if evaluations else None
     if not groups:
-        return [GROUPS]
-    lines = []
+        return [_NO_GROUPS]
+    parts = []
     for name, found in groups.items():
-        rows = [f"| {name} | faces | accuracy | 95 % interval | macro F1 |", "|---|---|---|---|---|"]
-        for group, one in found["groups"].items():
-            ends = " to ".join(f"{end:.1%}" for end in one["interval"])
-            rows.append(f"| {group} | {one['n']:,} | {one['accuracy']:.1%} | {ends} | {one['macro_f1']:.3f} |")
-        lines.append("\n".join(rows))
-        if found["gap"]:
-            gap = found["gap"]
-            lines.append(f"Between {gap['highest']} and {gap['lowest']}: {100 * gap['difference']:.1f} points.")
-    return lines
+        rows = [
+            [
+                group,
+                f"{one['n']:,}",
+                f"{one['accuracy']:.1%}",
+                " to ".join(f"{end:.1%}" for end in one["interval"]),
+                f"{one['macro_f1']:.3f}",
+            ]
+            for group, one in found["groups"].items()
+        ]
+        parts.append(_table((name, "faces", "accuracy", "95 % interval", "macro F1"), rows))
+        if gap := found["gap"]:
+            parts.append(f"Between {gap['highest']} and {gap['lowest']}: {100 * gap['difference']:.1f} points.")
+    return parts
 
 
-def _again(bundle: Bundle) -> str:
+def _reproduction(bundle: Bundle) -> str:
     provenance = bundle.card.provenance
     recipe, seed = provenance.get("recipe", {}).get("name"), provenance.get("seed")
     versions = ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
-    command = (
-        f"Recipe `{recipe}`, seed {seed}; the whole recipe stands in the bundle's `model.yaml`. " if recipe else ""
-    )
-    return f"{command}Made with {versions or 'versions that are not known'}. SHA-256 of `{BEST}`: `{bundle.sha256}`."
+    recipe = f"Recipe `{recipe}`, seed {seed}; the whole recipe is in the bundle's `model.yaml`. " if recipe else ""
+    return f"{recipe}Made with {versions or 'unknown versions'}. SHA-256 of `{BEST}`: `{bundle.sha256}`."
