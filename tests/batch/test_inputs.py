@@ -29,7 +29,7 @@ def names_of(collection: Collection, size: int = 3) -> list[str | None]:
     return [name for chunk in collection.chunks(size) for name in chunk.names]
 
 
-def whole(chunks: list[Chunk], rows: int, size: int) -> None:
+def check_chunks(chunks: list[Chunk], rows: int, size: int) -> None:
     """That the chunks hold every row once, in order, and are alike in size."""
     assert [chunk.number for chunk in chunks] == list(range(len(chunks)))
     assert [chunk.first for chunk in chunks] == [number * size for number in range(len(chunks))]
@@ -41,7 +41,7 @@ def whole(chunks: list[Chunk], rows: int, size: int) -> None:
 @given(NAMES, st.integers(1, 7))
 def test_names_are_cut_into_chunks_and_come_back(names: list[str | None], size: int) -> None:
     chunks = list(chunk_names(names, size))
-    whole(chunks, len(names), size)
+    check_chunks(chunks, len(names), size)
     assert [name for chunk in chunks for name in chunk.names] == names
     assert chunks == list(chunk_names(iter(names), size))
 
@@ -55,7 +55,7 @@ def test_a_list_without_end_gives_its_chunks_as_they_are_asked_for() -> None:
 def test_shards_are_cut_into_chunks_that_hold_each_row_once(sizes: list[int], size: int) -> None:
     shards = [Shard(f"/{number}", str(number), rows, "mark") for number, rows in enumerate(sizes)]
     chunks = list(chunk_shards(iter(shards), size))
-    whole(chunks, sum(sizes), size)
+    check_chunks(chunks, sum(sizes), size)
     found = [
         (one.shard.name, row)
         for chunk in chunks
@@ -84,11 +84,11 @@ def test_a_cursor_reads_any_chunks_of_a_file(
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sets(st.lists(st.sampled_from(["a", "b", "a.b", "a-b", "B", "a b"]), min_size=1, max_size=3).map(tuple)))
-def test_folders_come_in_the_order_of_all_their_paths(tmp_path: Path, places: set[tuple[str, ...]]) -> None:
+def test_folders_come_in_the_order_of_all_their_paths(tmp_path: Path, paths: set[tuple[str, ...]]) -> None:
     root = tmp_path / str(len(list(tmp_path.iterdir())))
     root.mkdir()
-    for place in places:
-        path = root.joinpath(*place[:-1]) / f"{place[-1]}.png"
+    for folders in paths:
+        path = root.joinpath(*folders[:-1]) / f"{folders[-1]}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     assert list(walk(str(root))) == sorted(str(path) for path in root.rglob("*.png"))
@@ -167,7 +167,7 @@ def test_hugging_faces_structs_are_images(tmp_path: Path) -> None:
         ("a.parquet", b"PAR1", "the parquet file is damaged"),
     ],
 )
-def test_what_is_no_input_is_one_error(tmp_path: Path, name: str, content: bytes | None, what: str) -> None:
+def test_unknown_or_damaged_input_is_one_error(tmp_path: Path, name: str, content: bytes | None, what: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=what):

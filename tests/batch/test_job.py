@@ -102,8 +102,8 @@ def test_a_folder_of_images_into_one_file(blobs: list[bytes], tmp_path: Path, mo
     assert (summary.rows, summary.errors) == (121, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces", "out.parquet"]
     rows = rows_of(tmp_path / "out.parquet")
-    order = sorted(range(121), key=lambda place: names[place])
-    assert rows[:-1] == expected("tiny", [names[place] for place in order[:-1]], [blobs[place] for place in order[:-1]])
+    order = sorted(range(121), key=names.__getitem__)
+    assert rows[:-1] == expected("tiny", [names[row] for row in order[:-1]], [blobs[row] for row in order[:-1]])
     assert (rows[-1]["uri"], rows[-1]["error"]) == (names[-1], "No such file or directory")
     finished = score("faces", "out.parquet", LOCAL)
     assert (finished.rows, finished.existing, finished.engine) == (121, 121, "none")
@@ -129,7 +129,7 @@ def test_a_list_of_paths_and_addresses(blobs: list[bytes], tmp_path: Path) -> No
     assert summary.errors == 2
 
 
-def test_with_a_detector_the_surest_face_counts(tmp_path: Path) -> None:
+def test_with_a_detector_the_most_certain_face_is_scored(tmp_path: Path) -> None:
     sample = pytest.importorskip("matplotlib.cbook").get_sample_data
     with sample("grace_hopper.jpg") as file:
         photo = file.read()
@@ -156,7 +156,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(table: Path, scored: Path, tmp_p
     _wait(lambda: len(bytes_of(out)) >= 3)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    _wait(lambda: not _living(process.pid))
+    _wait(lambda: not _alive(process.pid))
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*.parquet")}
     assert 3 <= len(before) < 15
     assert not (out / MANIFEST).exists()
@@ -178,7 +178,7 @@ def _wait(done: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def _living(session: int) -> list[int]:
+def _alive(session: int) -> list[int]:
     """The processes of a session that have not ended."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -256,13 +256,13 @@ def test_a_plan_without_end_is_read_only_as_far_as_it_is_needed(table: Path) -> 
     assert taken <= 5 + 2
 
 
-def test_a_finished_job_is_not_done_again(table: Path, copied: Path) -> None:
+def test_a_finished_job_is_not_scored_twice(table: Path, copied: Path) -> None:
     summary = score(str(table), copied, LOCAL)
     assert (summary.rows, summary.existing, summary.errors, summary.engine) == (ROWS, ROWS, len(BAD), "none")
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "other"])
-def test_a_damaged_chunk_is_done_again(table: Path, scored: Path, copied: Path, how: str) -> None:
+def test_a_damaged_chunk_is_scored_once_more(table: Path, scored: Path, copied: Path, how: str) -> None:
     path = copied / "part-00000003.parquet"
     data = {"cut": path.read_bytes()[:-9], "empty": b"", "other": write_images(path, [b""]).read_bytes()}[how]
     path.write_bytes(data)
@@ -273,7 +273,7 @@ def test_a_damaged_chunk_is_done_again(table: Path, scored: Path, copied: Path, 
     assert bytes_of(copied) == bytes_of(scored)
 
 
-def test_chunks_with_errors_may_be_done_again(table: Path, scored: Path, copied: Path) -> None:
+def test_chunks_with_errors_may_be_scored_once_more(table: Path, scored: Path, copied: Path) -> None:
     summary = score(str(table), copied, replace(LOCAL, retry_errors=True))
     bad = {row // CHUNK for row in BAD}
     assert (summary.rows, summary.existing, summary.errors) == (ROWS, ROWS - CHUNK * len(bad), len(BAD))
@@ -343,7 +343,7 @@ def test_two_runs_do_not_write_one_folder(table: Path, copied: Path) -> None:
     assert score(str(table), copied, LOCAL).rows == ROWS
 
 
-def test_places_that_cannot_be_are_refused(table: Path, tmp_path: Path) -> None:
+def test_unusable_outputs_and_options_are_refused(table: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -390,7 +390,7 @@ def test_footers_name_the_job_and_the_rows(table: Path, scored: Path) -> None:
     assert settings["sha256"] == load_bundle(find_bundle("tiny")).sha256
 
 
-def test_a_summary_is_ready_for_json() -> None:
+def test_a_summary_can_be_written_as_json() -> None:
     found = Summary("out", "tiny", "ab", "none", "local", 2, rows=30, existing=10, seconds=4.0).to_dict()
     assert found["rows_a_second"] == 5.0
     assert json.loads(json.dumps(found)) == found

@@ -20,13 +20,14 @@ from typing import Any
 
 import pytest
 
+from mien.batch.chunks import Chunk
 from mien.batch.engines import score_on_ray
 from mien.batch.inputs import open_collection
 from mien.batch.job import Options, make_job, score
 from mien.batch.output import MANIFEST
 from mien.batch.scorer import Scorer
 from mien.data.synthetic import draw_faces
-from mien.errors import ModelError, ServiceError
+from mien.errors import ModelError, ParallelError, ServiceError
 from mien.inference import Predictor
 from support.collections_of_images import BAD, BATCH, CHUNK, bytes_of, images, write_images
 
@@ -111,6 +112,31 @@ def test_a_model_that_does_not_run_is_the_workers_error(cluster: Any, table: Pat
             if one.name.startswith(("StreamingExecutor", "iter_threaded", "ray-data"))
         ]
         assert caught.tb is not None  # which holds the frames, and in them the data set
+
+
+class Deadly(Chunk):
+    """A chunk that ends the process that unpacks it."""
+
+    def __reduce__(self) -> Any:
+        return os._exit, (1,)
+
+
+def test_a_chunk_that_kills_every_worker_is_one_error(cluster: Any, table: Path) -> None:
+    collection = open_collection(str(table))
+    chunk = next(collection.chunks(CHUNK))
+    deadly = Deadly(chunk.number, chunk.first, chunk.rows, chunk.digest, segments=chunk.segments)
+    with pytest.raises(ParallelError, match="Ray failed"):
+        list(score_on_ray(make_job(OPTIONS, collection), iter([deadly]), 1, Event(), cluster.address))
+
+
+def test_when_it_is_stopped_it_ends_and_what_is_written_stays(
+    cluster: Any, table: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    stop = Event()
+    summary = score(str(table), tmp_path / "out", replace(OPTIONS, address=cluster.address), lambda _: stop.set(), stop)
+    assert summary.stopped
+    assert 0 < summary.rows < ROWS
+    assert bytes_of(tmp_path / "out").items() < alone.items()
 
 
 def test_a_connected_process_keeps_its_cluster(

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of ``mien score``: whole parts stay, and the next run ends as an undisturbed one."""
+"""SIGKILL at random moments of ``mien score``: whole chunks stay, and the next run ends as an undisturbed one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.disk_fixtures import KILLS, THOROUGH, shown
 pytest.importorskip("mien.batch", reason="this version has no mien score")
 
 
-def started(table: Path, out: Path) -> subprocess.Popen[str]:
+def start(table: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "mien", "score", str(table), str(out), "--model", "tiny", "--engine", "local"]
     command += ["--workers", "1", "--batch-size", "16", "--chunk-size", "64"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -30,14 +30,14 @@ def test_scoring_goes_on_to_the_same_bytes(drawn: Faces, tmp_path: Path) -> None
     """A new folder begins when a run ends before it is killed."""
     many = drawn.take(np.tile(np.arange(len(drawn)), 10))
     table = convert_faces(replace(many, row=np.arange(len(many))), tmp_path / "faces.parquet", "parquet")
-    start = time.monotonic()
-    with started(table, tmp_path / "whole") as process:
+    begin = time.monotonic()
+    with start(table, tmp_path / "whole") as process:
         assert process.wait(120) == 0, process.communicate()
-    seconds, whole = time.monotonic() - start, shown(tmp_path / "whole")
+    seconds, whole = time.monotonic() - begin, shown(tmp_path / "whole")
     draw, kills, folder = random.Random(0), 0, 0
     while kills < (KILLS if THOROUGH else 2):
         out = tmp_path / f"{folder}"
-        with started(table, out) as process:
+        with start(table, out) as process:
             try:
                 assert process.wait(draw.uniform(0.3, 0.9) * seconds) == 0, process.communicate()
                 folder += 1
@@ -47,6 +47,6 @@ def test_scoring_goes_on_to_the_same_bytes(drawn: Faces, tmp_path: Path) -> None
                 kills += 1
         found = shown(out)
         assert {name: whole.get(name) for name in found} == found
-    with started(table, tmp_path / f"{folder}") as process:
+    with start(table, tmp_path / f"{folder}") as process:
         assert process.wait(120) == 0, process.communicate()
     assert shown(tmp_path / f"{folder}") == whole

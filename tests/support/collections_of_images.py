@@ -1,4 +1,4 @@
-"""What the tests of scoring share: a small collection with bad images in it, and its scores read back."""
+"""What the tests of scoring share: a small collection with unreadable images in it, and its scores read back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 from mien.inference import Prediction, Predictor
 
 BAD = {5: b"", 100: b"dear diary", 333: b"\x89PNG\r\n\x1a\n half a header"}
-"""The rows of :func:`images` that are no images."""
+"""The rows of :func:`images` that cannot be read."""
 BATCH, CHUNK = 16, 32
 
 
@@ -30,12 +30,12 @@ def images(count: int) -> list[bytes]:
     return found
 
 
-def write_images(place: Path, blobs: Sequence[bytes | None], group: int = 100, **columns: Sequence[Any]) -> Path:
+def write_images(path: Path, blobs: Sequence[bytes | None], group: int = 100, **columns: Sequence[Any]) -> Path:
     """A parquet file with a column of images, and others."""
-    place.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.table({"image": pa.array(blobs, pa.binary()), **columns})
-    pq.write_table(table, place, row_group_size=group)
-    return place
+    pq.write_table(table, path, row_group_size=group)
+    return path
 
 
 def rows_of(out: Path) -> list[dict[str, Any]]:
@@ -58,7 +58,7 @@ def as_row(number: int, name: str, one: Prediction, labels: Sequence[str]) -> di
     head |= {"emotion": face and face.emotion, "confidence": face and face.confidence}
     head |= {label: face and face.probabilities[label] for label in labels}
     head |= {"faces": None if one.error is not None else len(one.faces)}
-    head |= {name: face and face.box[place] for place, name in enumerate(("x", "y", "box_width", "box_height"))}
+    head |= {name: face and face.box[number] for number, name in enumerate(("x", "y", "box_width", "box_height"))}
     return head | {"detection": face and face.detection, "error": one.error}
 
 

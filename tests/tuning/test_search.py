@@ -62,7 +62,7 @@ def whole(drawn: Faces, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return out, sweep(recipe, folder / "space.yaml", drawn, out, trials=3, seed=5, device="cpu")
 
 
-def test_it_leaves_what_it_promises(whole: tuple[Path, dict[str, Any]]) -> None:
+def test_the_folder_holds_trials_study_and_best_recipe(whole: tuple[Path, dict[str, Any]]) -> None:
     out, found = whole
     assert json.loads((out / "sweep.json").read_text()) == json.loads(json.dumps(found))
     assert {path.name for path in out.iterdir()} == {"best.yaml", "lock", "study.db", "sweep.json", "trials"}
@@ -82,7 +82,7 @@ def test_it_leaves_what_it_promises(whole: tuple[Path, dict[str, Any]]) -> None:
     assert best.batch_size == rows[0]["values"]["batch_size"]
 
 
-def test_private_test_is_not_even_there(whole: tuple[Path, dict[str, Any]]) -> None:
+def test_private_test_is_left_out(whole: tuple[Path, dict[str, Any]]) -> None:
     out, found = whole
     for row in found["trials"]:
         folder = out / "trials" / f"{row['trial']:04d}"
@@ -238,10 +238,10 @@ def test_epochs_before_a_kill_are_reported_once_more(recipe: Path, drawn: Faces,
 
     with pytest.raises(InterruptedError):
         run_trial(setup, {}, out, killed)
-    again: list[tuple[int, float]] = []
-    found = run_trial(setup, {}, out, lambda epoch, accuracy: again.append((epoch, accuracy)) is not None)
-    assert again == first
-    assert [epoch for epoch, _ in again] == [1, 2]
+    repeated: list[tuple[int, float]] = []
+    found = run_trial(setup, {}, out, lambda epoch, accuracy: repeated.append((epoch, accuracy)) is not None)
+    assert repeated == first
+    assert [epoch for epoch, _ in repeated] == [1, 2]
     assert found.figures is not None
     assert found.figures["epochs"] == 2
 
@@ -317,10 +317,10 @@ def test_a_kill_while_a_trial_gets_its_values_makes_no_second_trial(
     assert len(store.table()) == 1
 
 
-def test_trials_side_by_side_come_to_the_same(
+def test_trials_in_parallel_come_to_the_same(
     whole: tuple[Path, dict[str, Any]], recipe: Path, space: Path, drawn: Faces, tmp_path: Path
 ) -> None:
-    """The first ten trials' values hang on nothing but the seed."""
+    """The first ten trials' values depend on nothing but the seed."""
     found = sweep(recipe, space, drawn, tmp_path / "out", trials=3, seed=5, jobs=2, device="cpu")
     values = {row["trial"]: row["values"] for row in whole[1]["trials"]}
     assert {row["trial"]: row["values"] for row in found["trials"]} == values
@@ -351,7 +351,7 @@ def test_a_dead_process_is_one_clear_error(
     assert not any(process.is_alive() for process in started)
 
 
-def test_the_command_prints_a_table_and_how_to_go_on(
+def test_the_command_prints_a_table_and_the_next_command(
     mien: Mien, recipe: Path, space: Path, drawn_csv: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

@@ -105,7 +105,7 @@ def test_whatever_a_file_holds_it_is_a_space_or_refused(tmp_path: Path, found: A
         ("class_weights: {kind: choice, values: [share, heavy]}", "class_weights"),
     ],
 )
-def test_a_recipe_that_does_not_take_a_setting_is_told_before_any_trial(
+def test_a_recipe_that_does_not_take_a_setting_is_reported_before_any_trial(
     tmp_path: Path, setting: str, what: str
 ) -> None:
     space = load_space(written(tmp_path, setting))

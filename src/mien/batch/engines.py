@@ -43,13 +43,10 @@ Running = dict["Future[Scored]", Chunk]
 
 
 def score_locally(job: Job, chunks: Iterator[Chunk], workers: int, stop: Event) -> Generator[Scored]:
-    """Score chunks in processes of this machine, in the order in which they end; a process that dies is replaced.
+    """Score chunks in processes of this machine; a process that dies is replaced.
 
-    Args:
-        job: the model and the settings.
-        chunks: taken as processes become free, not before.
-        workers: how many processes.
-        stop: when it is set, the iterator ends at once; chunks in progress are dropped.
+    Chunks are taken as processes become free, and come back in the order in which they end. When ``stop`` is set the
+    iterator ends at once; chunks in progress are dropped.
 
     Raises:
         ParallelError: where processes died again and again over the same chunk.
@@ -69,16 +66,16 @@ def score_locally(job: Job, chunks: Iterator[Chunk], workers: int, stop: Event) 
 def score_on_ray(
     job: Job, chunks: Iterator[Chunk], workers: int, stop: Event, address: str | None
 ) -> Generator[Scored]:
-    """Score chunks as Ray tasks, in the order in which they end; nodes may join and be lost.
+    """Score chunks as Ray tasks, as :func:`score_locally` does; nodes may join and be lost.
 
     Ray reads whether it is to keep to this machine when it is first imported. So a Ray of its own listens at 127.0.0.1
     only where Ray was not imported before, and a process that had one is not for clusters afterwards.
 
     Args:
         job: the model and the settings; Ray carries them to the nodes.
-        chunks: taken as processors become free, not before.
+        chunks: what to score.
         workers: how many processors at most; 0: all that there are.
-        stop: when it is set, the iterator ends at once; chunks in progress are dropped.
+        stop: ends the iterator.
         address: a cluster's; None: a Ray of its own on this machine, ended with the iterator.
 
     Raises:

@@ -114,12 +114,11 @@ class Options:
         """
         if self.engine == "local" and self.address:
             raise DataError("only Ray has an address", self.address, "Leave --engine local or --address away.")
-        missing = importlib.util.find_spec("ray") is None
-        if self.engine == "local" or (missing and self.engine == "auto" and not self.address):
+        if importlib.util.find_spec("ray") is None:
+            if self.engine == "ray" or self.address:
+                require("ray", "ray")
             return "local"
-        if missing:
-            require("ray", "ray")
-        return "ray"
+        return "local" if self.engine == "local" else "ray"
 
 
 def score(
@@ -244,11 +243,7 @@ def _check_finished(found: dict[str, Any], collection: Collection, job: Job, opt
 
 
 def make_job(options: Options, collection: Collection) -> Job:
-    """What decides the rows, from what the user chose.
-
-    Raises:
-        ModelError: where the model or the detector cannot be used.
-    """
+    """What decides the rows, from what the user chose; a ModelError where model or detector cannot be used."""
     detector = options.detector
     if detector == "auto":
         detector = "centerface" if yunet_file(missing_ok=True) is None else "yunet"

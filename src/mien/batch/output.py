@@ -79,11 +79,7 @@ class Output:
         return self.folder / f"part-{number:08}.parquet"
 
     def done(self, chunk: Chunk) -> ChunkMetadata | None:
-        """What a chunk's footer says where it was written whole; None where it is to be scored.
-
-        Raises:
-            DataError: where it holds other rows than the input has there now.
-        """
+        """What a chunk's footer says; None where it is to be scored, a DataError where the input has other rows now."""
         path = self.path(chunk.number)
         found = read_metadata(path)
         if found is None or found.job != self.job.digest:
@@ -102,11 +98,7 @@ class Output:
                 temporary.write_bytes(scored.data)
 
     def finish(self, chunks: int, figures: dict[str, Any]) -> None:
-        """Write the manifest, which says that all rows are there.
-
-        Raises:
-            DataError: where the folder holds chunks of rows that the input does not have.
-        """
+        """Write the manifest, which says that all rows are there; a DataError where there are more than that."""
         more = sum(1 for _ in self.folder.glob("part-*.parquet")) - chunks
         if more:
             raise DataError(f"it holds {more:,} chunks more than the input has", self.folder, _ELSEWHERE)
@@ -114,11 +106,7 @@ class Output:
             _write_json(self.folder / MANIFEST, figures)
 
     def merge(self, chunks: int, path: Path, figures: dict[str, Any]) -> None:
-        """Make one file of the chunks, in order, and remove them; a row group is held at a time.
-
-        Raises:
-            DataError: where a chunk is damaged, or the file cannot be written.
-        """
+        """Make one file of the chunks, in order, and remove them; a row group is held at a time."""
         arrow, parquet = require("pyarrow", "score"), require("pyarrow.parquet", "score")
         footer = json.dumps({"model": self.job.bundle.card.name} | self.job.settings | figures)
         columns = schema(self.job.bundle.card.labels).with_metadata({KEY: footer})
@@ -144,11 +132,7 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def check_settings(found: dict[str, Any], job: Job, path: Path) -> None:
-    """Refuse to go on with what another model, input or other settings have begun.
-
-    Raises:
-        DataError: where they differ.
-    """
+    """Raise a DataError where another model, input or other settings have begun what is there."""
     settings = job.settings
     if found.get("sha256") != settings["sha256"]:
         model = f"{found.get('model', 'unknown')}, SHA-256 {str(found.get('sha256'))[:16]}…"
@@ -163,11 +147,7 @@ def check_settings(found: dict[str, Any], job: Job, path: Path) -> None:
 
 
 def read_merged(path: Path) -> dict[str, Any] | None:
-    """What the footer of the one file says of its job; None where there is no such file.
-
-    Raises:
-        DataError: where the file is something else.
-    """
+    """What the footer of the one file says of its job; None where there is none, a DataError where it is no such."""
     if not path.exists():
         return None
     arrow, parquet = require("pyarrow", "score"), require("pyarrow.parquet", "score")

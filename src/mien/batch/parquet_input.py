@@ -22,11 +22,7 @@ Row = tuple[str, bytes | None]
 
 
 def read_shard(path: str, name: str) -> Shard | None:
-    """Describe a parquet file of images; None where it holds names of images.
-
-    Raises:
-        DataError: where it holds neither.
-    """
+    """Describe a parquet file of images; None where it holds names of images, a DataError where neither."""
     with open_file(path) as file, _parquet(file, name) as table:
         schema = table.schema_arrow
         # Bytes, or the structs of bytes and path that Hugging Face writes.
@@ -48,11 +44,7 @@ def name_column(columns: list[str]) -> str | None:
 
 
 def read_names(path: str) -> Iterator[str | None]:
-    """The names in a parquet file's column of names, a few at a time.
-
-    Raises:
-        DataError: where the file is damaged, or the column holds no text.
-    """
+    """The names in a parquet file's column of names, a few at a time; a DataError where the file is damaged."""
     with open_file(path) as file, _parquet(file, path) as table:
         column = name_column(table.schema_arrow.names)
         if column is None:

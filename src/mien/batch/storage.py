@@ -58,11 +58,7 @@ def filesystem(address: str) -> tuple[Any, str]:
 
 
 def is_folder(name: str) -> bool:
-    """Whether a name is a folder's.
-
-    Raises:
-        DataError: where nothing is there, or the file system cannot say.
-    """
+    """Whether a name is a folder's; a DataError where nothing is there, or the file system cannot say."""
     if not is_url(name):
         if not Path(name).exists():
             raise DataError("there is no such file or folder", name, "Check the path.")
@@ -75,11 +71,7 @@ def is_folder(name: str) -> bool:
 
 
 def walk(folder: str) -> Iterator[str]:
-    """Every file below a folder, by its full name, sorted; as :func:`mien.data.walk.walk_files`.
-
-    Raises:
-        DataError: where a folder cannot be read.
-    """
+    """Every file below a folder, by its full name, sorted; a DataError where a folder cannot be read."""
     return _walk(folder, _DEPTH) if is_url(folder) else walk_files(folder, lambda *_: True)
 
 
@@ -100,11 +92,7 @@ def _walk(folder: str, depth: int) -> Iterator[str]:
 
 
 def open_file(name: str) -> IO[bytes]:
-    """A file, open for reading bytes.
-
-    Raises:
-        DataError: where it cannot be opened.
-    """
+    """A file, open for reading bytes; a DataError where it cannot be opened."""
     with _unreadable(name):
         if not is_url(name):
             require_regular(Path(name))
@@ -114,10 +102,7 @@ def open_file(name: str) -> IO[bytes]:
 
 
 def source(name: str | None, base: str) -> Source:
-    """An image of a list, as the predictor takes it: a path, or a function that fetches its bytes.
-
-    The function raises an ImageError where that fails.
-    """
+    """An image of a list, as the predictor takes it: a path, or a function that fetches it or raises an ImageError."""
     if not name:
         return unreadable("it has no address")
     path = join(base, name)

@@ -79,7 +79,7 @@ def encode(chunk: Chunk, job: str, labels: Sequence[str], predictions: Iterable[
 
 
 def _cells(one: Prediction) -> dict[str, Any]:
-    """The surest face's cells; none where no face was found."""
+    """The cells of the face that the detector is most certain of; none where no face was found."""
     head = {"error": one.error, "faces": None if one.error is not None else len(one.faces)}
     return head | (face_cells(one.faces[0]) if one.faces else {})
 

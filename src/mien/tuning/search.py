@@ -99,12 +99,7 @@ def sweep(
 
 
 def _splits(faces: Faces, recipe: Recipe, fold: str | None) -> tuple[Faces, tuple[str, ...]]:
-    """The faces to train and evaluate on, and the recipe's roles where they change; PrivateTest is left out.
-
-    Raises:
-        RecipeError: where the recipe would choose on anything but PublicTest.
-        DataError: for a fold that is none.
-    """
+    """The faces to train and evaluate on, without PrivateTest, and the recipe's roles where they change."""
     if recipe.data.train != Usage.TRAINING:
         raise RecipeError(f"it trains on {recipe.data.train}", recipe.name, "A search trains on Training.")
     if fold is not None:

@@ -78,11 +78,7 @@ _ADAPTER: TypeAdapter[Space] = TypeAdapter(Annotated[Space, Field(min_length=1)]
 
 
 def load_space(path: str | Path) -> Space:
-    """Read a space file.
-
-    Raises:
-        RecipeError: where it cannot be read, or does not say what varies over what.
-    """
+    """Read a space file; a RecipeError where it cannot be read, or does not say what varies over what."""
     path = Path(path)
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -107,11 +103,7 @@ def changes_for(values: Mapping[str, Value]) -> list[str]:
 
 
 def check_space(space: Space, recipe: str | Path, changes: list[str]) -> None:
-    """See whether a recipe takes each setting at both ends of its range, or with each of its values.
-
-    Raises:
-        RecipeError: where it does not.
-    """
+    """Raise a RecipeError unless a recipe takes each setting at both ends of its range, or with each value."""
     for key, parameter in space.items():
         for value in parameter.values if isinstance(parameter, Choice) else (parameter.low, parameter.high):
             load_recipe(recipe, [*changes, *changes_for({key: value})])

@@ -147,11 +147,7 @@ def _pruner(pruners: Any, name: str, epochs: int) -> BasePruner:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite cannot do with its file into one clear error.
-
-    Raises:
-        RecipeError: where the file is damaged, or the disk is full or read-only.
-    """
+    """One RecipeError for a study whose file is damaged, or whose disk is full or read-only."""
     storage = require("optuna.exceptions", "sweep").StorageInternalError
     database = require("sqlalchemy.exc", "sweep").SQLAlchemyError
     try:

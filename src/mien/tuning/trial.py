@@ -44,11 +44,7 @@ class Setup:
     device: str = "auto"
 
     def settings(self, values: Mapping[str, Value]) -> Recipe:
-        """The recipe of a trial.
-
-        Raises:
-            RecipeError: where the values do not go together.
-        """
+        """The recipe of a trial; a RecipeError where the values do not go together."""
         return load_recipe(self.recipe, [*self.changes, *changes_for(values), *self.roles])
 
 
