@@ -41,9 +41,7 @@ def test_the_second_load_reads_no_source(table: Path, some_faces: Faces, monkeyp
     assert second.name == "x.csv"
 
 
-def test_votes_travel_with_the_cache(
-    table: Path, tmp_path: Path, some_faces: Faces, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_votes_are_cached(table: Path, tmp_path: Path, some_faces: Faces, monkeypatch: pytest.MonkeyPatch) -> None:
     path = convert_faces(some_faces, tmp_path / "x.parquet", "parquet")
     load_faces(path)
     forbid_reading(monkeypatch)

@@ -1,4 +1,4 @@
-"""Images of every kind become upright RGB, for data sets and prediction alike, and what is none says why."""
+"""Images of every kind become upright RGB, for data sets and prediction alike, and what is none is refused with the reason."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_part_of_a_file_is_refused(form: str, part: float) -> None:
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG of a few hundred bytes that says it has very many pixels."""
+    """A PNG of a few hundred bytes whose header claims very many pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -153,7 +153,7 @@ def test_the_limit_is_the_callers() -> None:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_a_large_image_is_reduced_and_keeps_its_size_in_mind(form: str) -> None:
+def test_a_large_image_is_reduced_and_its_size_recorded(form: str) -> None:
     image = read_image(encode(smooth(2 * MAX_SIDE, 400), form))
     assert image.pixels.shape == (200, MAX_SIDE, 3)
     assert (image.width, image.height, image.zoom) == (2 * MAX_SIDE, 400, (2.0, 2.0))
@@ -176,7 +176,7 @@ def test_a_large_image_is_reduced_and_keeps_its_size_in_mind(form: str) -> None:
         ("nul\0.png", "null"),
     ],
 )
-def test_what_is_no_image_says_why(source: Any, reason: str) -> None:
+def test_what_is_no_image_is_refused_with_the_reason(source: Any, reason: str) -> None:
     with pytest.raises(ImageError, match=reason) as caught:
         read_image(source)
     assert "\n" not in str(caught.value)
@@ -217,8 +217,8 @@ SMALL = [
 @pytest.mark.filterwarnings("ignore")
 def test_mutated_files_are_read_or_refused(data: bytes, changes: list[tuple[int, int]], cut: int, tail: bytes) -> None:
     mutated = bytearray(data[: len(data) - cut % len(data)] if cut % 3 == 0 else data)
-    for place, value in changes:
-        mutated[place % len(mutated)] = value
+    for at, value in changes:
+        mutated[at % len(mutated)] = value
     reason = ""
     try:
         image = read_image(bytes(mutated) + tail, max_pixels=4_000_000)
@@ -380,7 +380,7 @@ def test_the_limit_may_be_above_pillows_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert Image.MAX_IMAGE_PIXELS == 250
 
 
-def test_heic_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heic_without_its_package_leads_to_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded("HEIF", "RGB", 1)
     assert read_image(data).width == 48
     monkeypatch.setitem(sys.modules, "pillow_heif", None)

@@ -22,7 +22,7 @@ def voted(some_faces: Faces, *rows: dict[str, int]) -> Faces:
 
 
 def test_every_emotion_has_its_column() -> None:
-    names = [FERPLUS[place] for place in FERPLUS_OF_EMOTION]
+    names = [FERPLUS[i] for i in FERPLUS_OF_EMOTION]
     assert names == ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
 
 
@@ -54,7 +54,7 @@ def test_fer2013_has_2720_clear_faces_in_private_test(fer2013: Faces) -> None:
     assert int(clear.sum()) == 2_720
 
 
-def test_without_votes_it_says_so(some_faces: Faces) -> None:
+def test_without_votes_it_is_an_error(some_faces: Faces) -> None:
     with pytest.raises(DataError, match="no FER"):
         replace(some_faces, votes=None).majority()
 

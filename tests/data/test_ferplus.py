@@ -32,15 +32,15 @@ HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear
 
 def reference(row: list[int]) -> tuple[int, np.ndarray]:
     """The rule of the paper's authors as plain steps: majority (or -1) and distribution (zeros where left out)."""
-    kept = [vote if vote > 1 else 0 for vote in row]
-    total = sum(kept)
-    best = kept.index(max(kept))
-    majority = best if kept[best] > total / 2 and best < 8 else -1
+    counted = [vote if vote > 1 else 0 for vote in row]
+    total = sum(counted)
+    best = counted.index(max(counted))
+    majority = best if counted[best] > total / 2 and best < 8 else -1
     share, taken, count, goes_on = [0.0] * 10, 0, 0, True
     while taken < 0.75 * total and count < 3 and goes_on:
-        most = max(kept)
-        for option in [place for place, vote in enumerate(kept) if vote == most]:
-            share[option], kept[option] = float(most), 0
+        most = max(counted)
+        for option in [i for i, vote in enumerate(counted) if vote == most]:
+            share[option], counted[option] = float(most), 0
             taken, count = taken + most, count + 1
             if option >= 8:
                 goes_on = False
@@ -172,7 +172,7 @@ def test_rows_twice_are_refused(voted: Faces) -> None:
         (f"{HEADER}\nTraining,a.png,1,2\n", "data row 1: it has 4 fields"),
         (f"{HEADER}\nTraining,a.png,1,2,3,4,5,6,7,8,9,x\n", "data row 1: invalid literal"),
         (f"{HEADER}\nTraining,a.png,1,2,3,4,5,6,7,8,9,-1\n", "data row 1: a count of votes"),
-        (f"{HEADER}\nHoliday,a.png,1,2,3,4,5,6,7,8,9,1\n", "data row 1: 'Holiday' names no split"),
+        (f"{HEADER}\nHoliday,a.png,1,2,3,4,5,6,7,8,9,1\n", "data row 1: 'Holiday' is no split"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path: Path, text: str, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Fetching FER2013: what is said where Kaggle refuses. No test reaches the network."""
+"""Fetching FER2013: the message where Kaggle refuses. No test reaches the network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> list[tup
     return calls
 
 
-def test_without_credentials_the_command_says_how_to_get_them(
+def test_without_credentials_the_command_explains_how_to_get_them(
     tmp_path: Path, mien: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real kagglehub, which looks for credentials before it opens a connection."""
@@ -53,7 +53,7 @@ def test_without_credentials_the_command_says_how_to_get_them(
         ValueError("Invalid Kaggle credentials file"),
     ],
 )
-def test_every_refusal_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_every_refusal_gives_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     answer(monkeypatch, error)
     with pytest.raises(DataError, match="Accept the rules") as caught:
         fetch_fer2013(tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Numbers for names: whose order they are in is said, and other data sets' orders can be named."""
+"""Numbers as labels: the assumed order is noted, and the orders of other data sets can be selected."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ ORDERS = {
 
 
 def numbered(root: Path, names: Sequence[object], faces: Faces) -> Path:
-    for place, name in enumerate(names):
+    for i, name in enumerate(names):
         (root / str(name)).mkdir(parents=True)
-        for split, image in enumerate(faces.images[3 * place : 3 * place + 3]):
+        for split, image in enumerate(faces.images[3 * i : 3 * i + 3]):
             Image.fromarray(image).save(root / str(name) / f"{split}.png")
     return root
 
@@ -58,8 +58,8 @@ def test_folders_of_numbers_are_read_in_the_order_that_was_named(
     assert any("left out 3 faces of contempt" in note for note in faces.notes) == (order == "affectnet")
 
 
-def test_without_an_order_fer2013s_is_taken_and_said(tmp_path: Path, some_faces: Faces) -> None:
-    """AffectNet's 0 is neutral: such folders used to be read as FER2013's without a word."""
+def test_without_an_order_fer2013s_is_taken_with_a_note(tmp_path: Path, some_faces: Faces) -> None:
+    """AffectNet's 0 is neutral: such folders used to be read as FER2013's without a note."""
     faces = load_faces(numbered(tmp_path, range(7), some_faces))
     assert labels_of(faces, some_faces.images[:21:3]) == list(LABELS)
     (note,) = [note for note in faces.notes if "order" in note]
@@ -67,7 +67,7 @@ def test_without_an_order_fer2013s_is_taken_and_said(tmp_path: Path, some_faces:
         assert word in note
 
 
-def test_raf_dbs_seven_names_the_order_and_not_skip_bad(tmp_path: Path, some_faces: Faces) -> None:
+def test_raf_dbs_seven_leads_to_the_order_and_not_to_skip_bad(tmp_path: Path, some_faces: Faces) -> None:
     numbered(tmp_path, range(1, 8), some_faces)
     for skip_bad in (False, True):
         with pytest.raises(DataError, match="--label-order raf-db") as caught:
@@ -182,7 +182,7 @@ def test_bad_rows_of_a_list_are_reported_by_line(tmp_path: Path, some_faces: Fac
     assert (len(faces), len(faces.skipped)) == (2, 1)
 
 
-def test_fer2013s_own_table_says_nothing_new(tmp_path: Path, some_faces: Faces) -> None:
+def test_fer2013s_own_table_has_no_note(tmp_path: Path, some_faces: Faces) -> None:
     path = tmp_path / "fer2013.csv"
     rows = [
         f"{label},{' '.join(map(str, image.ravel()))},Training" for label, image in enumerate(some_faces.images[:7])

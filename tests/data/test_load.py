@@ -93,7 +93,7 @@ def test_of_several_tables_the_richest_is_read(tmp_path: Path, some_faces: Faces
     assert faces.name == tmp_path.name
 
 
-def test_a_wrapping_folder_is_looked_into(tmp_path: Path, some_faces: Faces) -> None:
+def test_a_wrapping_folder_is_entered(tmp_path: Path, some_faces: Faces) -> None:
     write_table(tmp_path / "outer" / "fer2013" / "fer2013.csv", some_faces, ["emotion", "pixels", "Usage"])
     assert load_faces(tmp_path / "outer").fingerprint == some_faces.fingerprint
 

@@ -124,7 +124,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "label 7": (table(GOOD, f"7,{PIXELS},Training\n"), "data row 2 (line 3): '7' is none of the seven emotions"),
     "label of another set": (table(f"contempt,{PIXELS},Training\n"), "'contempt' is none of the seven emotions"),
     "no label in Training": (table(f",{PIXELS},Training\n"), "a Training row has no label"),
-    "unknown usage": (table(f"3,{PIXELS},Practice\n"), "data row 1 (line 2): 'Practice' names no split"),
+    "unknown usage": (table(f"3,{PIXELS},Practice\n"), "data row 1 (line 2): 'Practice' is no split"),
     "half a row": (table(GOOD, GOOD[:3000]), "data row 2 (line 3): it has 2 fields, the header 3"),
     "half a row of icml": (
         table(f"3,Training,{PIXELS}\n", f"3,Training,{PIXELS[:999]}", header="emotion, Usage, pixels\n"),
@@ -137,7 +137,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no header": (table(GOOD, header=""), "the header has no column pixels"),
     "no column emotion": (table(f"{PIXELS},Training\n", header="pixels,Usage\n"), "the header has no column emotion"),
     "an empty file": (raw("bad.csv", b""), "the file is empty"),
-    "a picture": (raw("bad.jpg", image_bytes("JPEG")), "this is not a data set"),
+    "an image": (raw("bad.jpg", image_bytes("JPEG")), "this is not a data set"),
     "a text": (raw("bad.txt", b"Dear diary,\nnothing today.\n"), "this is not a data set"),
     "random bytes": (raw("bad.bin", bytes(range(256)) * 9), "this is not a data set"),
     "an empty folder": (empty_folder, "the folder holds no data set"),
@@ -147,8 +147,8 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "an empty image": (in_folder("train/sad/x.png", b""), "x.png: the file is empty"),
     "a text among images": (in_folder("train/sad/x.txt", b"hello"), "x.txt: it is not a readable image"),
     "an unknown emotion": (in_folder("train/contempt/x.png", image_bytes()), "x.png: 'contempt' is none of"),
-    "an unknown split": (in_folder("practice/sad/x.png", image_bytes()), "x.png: 'practice' names no split"),
-    "an image in no folder": (in_folder("x.png", image_bytes()), "x.png: the image stands in no folder"),
+    "an unknown split": (in_folder("practice/sad/x.png", image_bytes()), "x.png: 'practice' is no split"),
+    "an image in no folder": (in_folder("x.png", image_bytes()), "x.png: the image is in no folder"),
     "half an archive": (lambda folder: archive(folder, 0.5), "the archive is damaged"),
     "an archive of nothing": (lambda folder: archive(folder, 1, "other.txt"), "the archive holds neither"),
     "no archive": (raw("fer2013.tar.gz", b"hello"), "the archive is damaged"),
@@ -201,6 +201,6 @@ def test_no_training_rows_are_no_fault_of_the_data(tmp_path: Path, mien: Callabl
 
 
 def test_bracketed_names_are_printed_as_they_are(tmp_path: Path, mien: Callable[..., Ran]) -> None:
-    """Rich takes [bold] for markup unless told not to."""
+    """Rich takes [bold] for markup by default."""
     path = table(name="faces [bold] (1).csv")(tmp_path)
     assert str(path) in mien("data", "info", path).err

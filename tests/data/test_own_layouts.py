@@ -38,8 +38,8 @@ def test_folders_name_the_classes_in_alphabetical_order(tmp_path: Path) -> None:
     faces = load_faces(tmp_path)
     assert faces.labels == ("big smile", "calm", "talking")
     assert faces.label_counts() == {"big smile": 8, "calm": 8, "talking": 8}
-    again = load_faces(tmp_path)
-    assert (again.labels, again.notes, again.fingerprint) == (faces.labels, faces.notes, faces.fingerprint)
+    reloaded = load_faces(tmp_path)
+    assert (reloaded.labels, reloaded.notes, reloaded.fingerprint) == (faces.labels, faces.notes, faces.fingerprint)
 
 
 def test_a_file_lists_them_in_another_order_and_with_emotions_among_them(tmp_path: Path) -> None:
@@ -54,10 +54,10 @@ def test_a_file_lists_them_in_another_order_and_with_emotions_among_them(tmp_pat
 
 
 def test_spellings_that_differ_in_case_or_accents_are_one_class(tmp_path: Path) -> None:
-    pictures = noise(4)
-    places = ("train/Überrascht", f"test/{unicodedata.normalize('NFD', 'überrascht')}", "train/笑顔", "test/笑顔")
-    for picture, place in zip(pictures, places, strict=True):
-        put_image(tmp_path / place / "a.png", picture)
+    images = noise(4)
+    folders = ("train/Überrascht", f"test/{unicodedata.normalize('NFD', 'überrascht')}", "train/笑顔", "test/笑顔")
+    for image, folder in zip(images, folders, strict=True):
+        put_image(tmp_path / folder / "a.png", image)
     faces = load_faces(tmp_path, make_splits=False)
     assert faces.labels == ("Überrascht", "笑顔")
     assert faces.emotion.tolist() == [0, 1, 0, 1] or sorted(faces.emotion) == [0, 0, 1, 1]
@@ -110,7 +110,7 @@ def test_splits_are_made_where_a_folder_has_none(tmp_path: Path) -> None:
     faces = load_faces(tmp_path / "one")
     for label in range(2):
         usage = faces.usage[faces.emotion == label]
-        counts = {str(split): int((usage == place).sum()) for place, split in enumerate(USAGES)}
+        counts = {str(split): int((usage == i).sum()) for i, split in enumerate(USAGES)}
         assert counts["PublicTest"] == counts["PrivateTest"] == round(SHARE * len(usage))
     assert "made PublicTest (15% of each class) and PrivateTest" in faces.notes[0]
     training = faces.select("Training")
@@ -150,7 +150,7 @@ def test_near_duplicates_stay_on_one_side() -> None:
     found = with_splits(faces)
     near = find_copies(faces.images).near
     assert all(len(set(found.usage[near == group])) == 1 for group in np.unique(near))
-    assert "near duplicates kept on one side" in found.notes[0]
+    assert "near duplicates stay on one side" in found.notes[0]
 
 
 def test_frames_of_a_film_are_split_all_the_same_with_a_note() -> None:
@@ -195,12 +195,12 @@ def test_layouts_keep_classes_their_order_and_splits(tmp_path: Path, layout: str
     faces = with_splits(own_faces(30, 3))
     labels = ("Sad", "a b/c" if layout == "parquet" else "a b", "Ähm")
     faces = Faces(faces.images, faces.emotion, faces.usage, faces.row, name="x", labels=labels)
-    again = load_faces(convert_faces(faces, tmp_path / f"x.{layout}", layout))
-    assert again.labels == labels
-    assert again.splits() == faces.splits()
-    order = [[bytes(image) for image in one.images] for one in (faces, again)]
+    reloaded = load_faces(convert_faces(faces, tmp_path / f"x.{layout}", layout))
+    assert reloaded.labels == labels
+    assert reloaded.splits() == faces.splits()
+    order = [[bytes(image) for image in one.images] for one in (faces, reloaded)]
     assert sorted(zip(order[0], faces.emotion, faces.usage, strict=True)) == sorted(
-        zip(order[1], again.emotion, again.usage, strict=True)
+        zip(order[1], reloaded.emotion, reloaded.usage, strict=True)
     )
 
 

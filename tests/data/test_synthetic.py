@@ -1,4 +1,4 @@
-"""The drawn faces: equal for equal arguments, told apart by the expression and by nothing else."""
+"""The drawn faces: equal for equal arguments, distinguished by the expression and by nothing else."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_emotion_changes_the_middle_of_the_face_only(seed: int) -> None:
     assert len(edges) == 1
 
 
-def test_border_and_brightness_do_not_tell_the_class(drawn: Faces) -> None:
+def test_border_and_brightness_do_not_give_the_class_away(drawn: Faces) -> None:
     pixels = drawn.images / 255.0
     brightness = np.stack([pixels.mean(axis=(1, 2)), pixels.std(axis=(1, 2))], axis=1)
     assert linear_accuracy(pixels[:, BORDER], drawn) < CHANCE + 0.06

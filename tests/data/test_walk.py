@@ -35,7 +35,7 @@ def test_files_come_sorted_by_path_without_hidden_ones(tmp_path: Path) -> None:
 def test_loops_of_links_end_and_each_file_is_read_once(tmp_path: Path) -> None:
     """One image and a link to its folder used to be 33 rows; two links never ended."""
     put(tmp_path / "photos" / "a.png")
-    for name in ("loop", "again"):
+    for name in ("loop", "loop-2"):
         (tmp_path / "photos" / name).symlink_to(tmp_path / "photos")
     (tmp_path / "photos" / "up").symlink_to(tmp_path)
     (tmp_path / "photos" / "copy.png").symlink_to("a.png")
@@ -106,8 +106,8 @@ def test_any_tree_gives_each_file_once_and_misses_none(
 ) -> None:
     """Files, folders and links at random: the real images of the tree, each by one path, and nothing else below it."""
     root = tmp_path_factory.mktemp("tree")
-    for place, target, is_link in steps:
-        path = root.joinpath(*place)
+    for parts, target, is_link in steps:
+        path = root.joinpath(*parts)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(root.joinpath(*target)) if is_link else path.write_bytes(b"x")

@@ -90,7 +90,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, some_faces: Faces, layout
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path: Path, some_faces: Faces) -> None:
+def test_a_path_that_cannot_be_written_is_one_clear_error(tmp_path: Path, some_faces: Faces) -> None:
     (tmp_path / "file").write_text("")
     for layout in Layout:
         with pytest.raises(DataError, match=r"cannot be written|not an empty folder"):

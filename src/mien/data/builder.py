@@ -51,7 +51,7 @@ def usage_from_word(word: str) -> int:
     """
     usage = _SPLIT_WORDS.get(re.sub(r"[^a-z]", "", word.lower()))
     if usage is None:
-        raise ValueError(f"{word.strip()!r} names no split ({', '.join(Usage)})")
+        raise ValueError(f"{word.strip()!r} is no split ({', '.join(Usage)})")
     return USAGES.index(usage)
 
 
@@ -90,7 +90,7 @@ class Builder:
         skip_bad: note bad rows and go on, instead of raising at the first.
         progress: called as the reading goes on.
         order: whose numbers the labels are; None for FER2013's, to be noted unless the layout is its own.
-        take: gets each block of faces as soon as it is read, and none is kept; without it :meth:`build` gives them all.
+        take: gets each block of faces as soon as it is read; without it :meth:`build` returns all of them.
 
     Attributes:
         classes: classes of one's own, which a reader sets before it adds faces; None for the seven emotions.
@@ -217,8 +217,8 @@ class Builder:
         return tuple(lines)
 
     @contextmanager
-    def checked(self, path: Path, place: str) -> Iterator[None]:
-        """Report a ValueError of the block as a bad row, where ``place`` says which of the file's rows it is, if any.
+    def checked(self, path: Path, row: str) -> Iterator[None]:
+        """Report a ValueError of the block as a bad row, where ``row`` is the row's name in the file, if any.
 
         Raises:
             BadRowError: unless bad rows are skipped.
@@ -229,23 +229,23 @@ class Builder:
         except ContemptError:
             self._contempt += 1
         except ValueError as error:
-            where = f"{path}: {place}" if place else str(path)
+            where = f"{path}: {row}" if row else str(path)
             if isinstance(error, UnclearOrderError):
-                raise DataError(str(error), where, f"Name whose numbers they are: {_OTHERS}.") from error
+                raise DataError(str(error), where, f"Give the label order: {_OTHERS}.") from error
             if not self.skip_bad:
                 mend = "Mend or remove it, or leave bad rows out with --skip-bad (skip_bad=True)."
                 raise BadRowError(str(error), where, mend) from error
-            self.skipped.append(self._line(path, place, str(error)))
+            self.skipped.append(self._line(path, row, str(error)))
 
-    def note_size(self, path: Path, place: str, size: str | None) -> None:
+    def note_size(self, path: Path, row: str, size: str | None) -> None:
         """Note that an image was not 48x48 but of another size (None: it was)."""
         if size is not None:
-            self.resized.append(self._line(path, place, size))
+            self.resized.append(self._line(path, row, size))
 
-    def _line(self, path: Path, place: str, what: str) -> str:
+    def _line(self, path: Path, row: str, what: str) -> str:
         inside = path.relative_to(self.root) if path.is_relative_to(self.root) else path
         relative = path.name if path == self.root else inside.as_posix()
-        return printable(": ".join(part for part in (relative, place, what) if part))
+        return printable(": ".join(part for part in (relative, row, what) if part))
 
     def tick(self, done: int, total: int, unit: str) -> None:
         """Pass on how far the reading is."""

@@ -27,7 +27,7 @@ _LINES = ("labels", "skipped", "resized", "notes")
 
 
 def cache_folder() -> Path:
-    """``faces`` in the folder that MIEN_CACHE names, or in the user's cache folder."""
+    """``faces`` in the folder MIEN_CACHE, or in the user's cache folder."""
     return Path(os.environ.get("MIEN_CACHE") or platformdirs.user_cache_dir("mien")) / "faces"
 
 

@@ -1,4 +1,4 @@
-"""Classes of one's own: how they are found in a data set, in which order they stand, and what they may be called."""
+"""Classes of one's own: how they are found in a data set, their order, and which names they may have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mien.errors import DataError
 CLASSES_FILE = "classes.txt"
 """A file beside a folder's classes or splits: one class a line, in the order that the model's answers get."""
 LONGEST = 60
-"""How many characters a class's name may have: tables and pictures are laid out for such."""
+"""How many characters a class's name may have: tables and figures are laid out for such."""
 RESERVED = frozenset(
     {
         *("box_height", "box_width", "confidence", "detection", "emotion", "error", "face", "faces", "frame", "height"),
@@ -22,7 +22,7 @@ RESERVED = frozenset(
         *("x", "y"),
     }
 )
-"""Words that stand over other columns in the tables of predictions, and the answer ``uncertain``."""
+"""The other columns in the tables of predictions, and the prediction ``uncertain``."""
 HINT = f"for classes of your own, write their names into {CLASSES_FILE} in that folder, one a line"
 _MEND = "Rename it."
 
@@ -69,7 +69,7 @@ def _check_name(name: str, where: Path) -> None:
     if class_key(name) in RESERVED:
         raise DataError(f"a class cannot be called {name!r}, which mien's tables call something else", where, _MEND)
     if first_usage([name]) is not None:
-        raise DataError(f"a class cannot be called {name!r}, which names a split", where, _MEND)
+        raise DataError(f"a class cannot be called {name!r}, which is a split", where, _MEND)
     if not name.strip() or not name.isprintable() or len(name) > LONGEST or name.startswith("."):
         what = f"a class's name has at most {LONGEST} printable characters, the first no dot, not {name[:80]!r}"
         raise DataError(what, where, _MEND)
@@ -82,7 +82,7 @@ def folder_classes(root: Path, words: Iterable[str]) -> Classes | None:
     of them means an emotion, or there is only one.
 
     Args:
-        root: the folder that splits or classes stand in.
+        root: the folder of the splits or classes.
         words: the names of the folders that hold the images.
 
     Raises:
@@ -110,11 +110,11 @@ def _listed(path: Path) -> list[str] | None:
 
 
 def table_classes(names: Sequence[str] | None, own: bool, where: Path) -> Classes | None:
-    """The classes that a parquet file names, or None where they are the seven emotions or it names none.
+    """The classes in a parquet file's metadata, or None where they are the seven emotions or there are none.
 
     Args:
-        names: what stands in its metadata.
-        own: whether mien wrote them there, and so they are as they stand.
+        names: those in its metadata.
+        own: whether mien wrote them there, so that they are taken literally.
         where: the file.
 
     Raises:

@@ -26,11 +26,11 @@ def to_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def crop_face(pixels: NDArray[np.uint8], box: tuple[float, float, float, float]) -> NDArray[np.uint8]:
-    """The face in a box as the network wants it; what lies outside of the picture repeats its edge.
+    """The face in a box as the network's input; what lies outside of the image repeats its edge.
 
     Args:
         pixels: RGB uint8 (H, W, 3).
-        box: left, top, width and height in pixels; may reach beyond the picture.
+        box: left, top, width and height in pixels; may reach beyond the image.
 
     Returns:
         gray uint8 (48, 48).

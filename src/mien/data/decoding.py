@@ -57,10 +57,10 @@ IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
     ".heic", ".heif", ".jp2", ".tga",
 )  # fmt: skip
-"""How the names of images end, in lower case, in data sets and for prediction."""
+"""The suffixes of images, in lower case, in data sets and for prediction."""
 
 PGM = f"P5\n{SIDE} {SIDE}\n255\n".encode()
-"""What stands before the pixels of a 48x48 gray image in binary PGM."""
+"""The header of a 48x48 gray image in binary PGM."""
 
 # Not all that Pillow reads: some of its formats run other programs or are drawings without pixels.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA")
@@ -92,7 +92,7 @@ class LoadedImage:
     """An upright image in memory.
 
     Attributes:
-        pixels: RGB uint8 (H, W, 3), reduced where :func:`read_image` says so.
+        pixels: RGB uint8 (H, W, 3), reduced as in :func:`read_image`.
         width: the upright original's, in pixels.
         height: the upright original's, in pixels.
     """
@@ -103,7 +103,7 @@ class LoadedImage:
 
     @property
     def zoom(self) -> tuple[float, float]:
-        """How many of the original's pixels one pixel stands for, across and down."""
+        """How many of the original's pixels make one pixel, across and down."""
         height, width = self.pixels.shape[:2]
         return self.width / width, self.height / height
 
@@ -122,7 +122,7 @@ def read_image(
             (C, H, W) or (H, W) of the same; an open file; a Pillow image; or a function that gives bytes.
         channels: the order of an array's colours; files and Pillow images know their own.
         max_pixels: an image with more is refused before it is decoded.
-        max_zoom: no pixel stands for more than so many of the original's in a row, at least 1.
+        max_zoom: the most pixels of the original in a row that make one, at least 1.
 
     Raises:
         ImageError: where it is no image, only a part of one, or too large.

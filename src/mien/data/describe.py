@@ -12,13 +12,13 @@ from mien.data.faces import SIDE, USAGES, Faces, Usage
 
 
 def describe(faces: Faces) -> dict[str, Any]:
-    """The figures that a reader of a data set asks for first, ready for JSON.
+    """The basic figures of a data set, ready for JSON.
 
     Returns:
         ``name``, ``fingerprint``, ``rows``, ``splits`` (split -> faces), ``labels`` (split -> class -> faces),
         ``unlabelled``, ``votes`` (whether there are FER+ votes), ``images`` (``size`` in pixels; ``mean``, ``std``,
         ``min`` and ``max`` in gray levels 0 to 255; ``constant``, images of a single gray), ``leaked`` (test split ->
-        faces whose pixels also stand in Training), ``skipped`` (one line for each row left out) and
+        faces whose pixels are also in Training), ``skipped`` (one line for each row left out) and
         ``notes`` (what was decided in reading).
     """
     parts = {name: faces.take(faces.usage == USAGES.index(Usage(name))) for name in faces.splits()}

@@ -1,4 +1,4 @@
-"""A part of Training held out, so that a choice can be made without looking at any test split."""
+"""A part of Training held out, to make choices without any test split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def fold(faces: Faces, number: int, count: int) -> Faces:
     """The Training faces of a set, of which one part in ``count`` becomes the split ``test``.
 
     The parts are the same on every call. Each class is spread over them evenly; faces with the same pixels stay
-    together, so that no face of a part stands in the others too.
+    together, so that no face of a part is in the others too.
 
     Args:
         faces: a set with Training faces; its other faces are left out.

@@ -70,14 +70,14 @@ def load_faces(
         make_splits: make the splits that a folder lacks (:func:`mien.data.splits.needs_splits`).
         label_order: whose numbers the labels are, where they are numbers (:class:`mien.emotions.LabelOrder`):
             ``fer2013``, ``raf-db``, ``affectnet`` (contempt is left out and counted) or ``affectnet-8`` (contempt is
-            an eighth class). Without it they are FER2013's, and ``Faces.notes`` says so, but for tables in FER2013's
+            an eighth class). Without it they are FER2013's, with a line in ``Faces.notes`` but for tables in FER2013's
             own layout; a 7, which FER2013 has not, is an error then.
         progress: called as a cold load goes on.
 
     Returns:
         The faces, with images uint8 (N, 48, 48) and labels 0 to 6 in the order of :class:`mien.Emotion`, or those of
         one's own classes in the order of ``Faces.labels``. Splits that a folder lacks are made
-        (:func:`mien.data.splits.with_splits`), and ``Faces.notes`` says so.
+        (:func:`mien.data.splits.with_splits`), with a line in ``Faces.notes``.
 
     Raises:
         DataError: where there is no such data set, or it is of no known layout, or damaged.

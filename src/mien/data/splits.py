@@ -176,10 +176,10 @@ def _is_even(training: Faces, usage: NDArray[np.uint8], missing: Mapping[Usage, 
 
 def _note(missing: Mapping[Usage, float], seed: int, near: bool) -> str:
     parts = " and ".join(f"{usage} ({share:.0%} of each class)" for usage, share in reversed(list(missing.items())))
-    together = "copies and near duplicates kept on one side"
+    together = "copies and near duplicates stay on one side"
     if not near:
         together = (
-            "only equal images kept on one side, for the rest are near duplicates of each other, as frames of a film "
+            "only equal images stay on one side, for the rest are near duplicates of each other, as frames of a film "
             "are: figures will flatter"
         )
     return f"made {parts} out of Training, by the images' content and seed {seed}; {together}"

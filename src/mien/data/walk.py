@@ -10,38 +10,38 @@ from typing import Literal
 from mien.data.decoding import IMAGE_SUFFIXES
 from mien.errors import DataError
 
-Wanted = Callable[[str, str], bool]
+Selects = Callable[[str, str], bool]
 """Whether a file is read, from the name of its folder and its own."""
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
 def is_image(_folder: str, name: str) -> bool:
-    """Whether a file's name ends as an image's does."""
+    """Whether a file has an image's suffix."""
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is of a file or folder that nobody means: a hidden one, or what operating systems leave."""
+    """Whether a file or folder is passed over: a hidden one, or one that operating systems leave."""
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
-def walk_files(root: str, wanted: Wanted = is_image, unread: Counter[str] | None = None) -> Iterator[str]:
-    """Every file below a folder that is wanted, by its path below ``root``, sorted.
+def walk_files(root: str, selects: Selects = is_image, unread: Counter[str] | None = None) -> Iterator[str]:
+    """Every file below a folder that is selected, by its path below ``root``, sorted.
 
     Hidden files and folders are left out. Links are followed, but each folder is read once, and so is each file: a
     link to a file that is found anyway is left out. Hard links are files of their own. A link that leads nowhere is
-    given, so that reading it gives its error. Only one folder's names are held at a time, and those of the folders
-    above it; beside them an entry a folder and a link.
+    yielded, so that reading it gives its error. In memory are one folder's names and those of the folders
+    above it, and an entry a folder and a link.
 
     Args:
         root: the folder.
-        wanted: which files are given.
-        unread: counts the others, by the ends of their names.
+        selects: which files are yielded.
+        unread: counts the others, by their suffixes.
 
     Raises:
         DataError: where a folder cannot be read.
     """
-    return _Walk(root, wanted, Counter() if unread is None else unread).files(root)
+    return _Walk(root, selects, Counter() if unread is None else unread).files(root)
 
 
 def describe_unread(unread: Counter[str]) -> str | None:
@@ -56,8 +56,8 @@ def describe_unread(unread: Counter[str]) -> str | None:
 class _Walk:
     """One walk: the folders that were read, and the files that links led to."""
 
-    def __init__(self, root: str, wanted: Wanted, unread: Counter[str]) -> None:
-        self.wanted, self.unread = wanted, unread
+    def __init__(self, root: str, selects: Selects, unread: Counter[str]) -> None:
+        self.selects, self.unread = selects, unread
         self.roots = [os.path.realpath(root)]
         self.read: set[tuple[int, int]] = set()
         self.linked: set[tuple[int, int]] = set()
@@ -104,7 +104,7 @@ class _Walk:
             return f"{entry.path}/"
         if kind == "other":
             self.unread["no regular file"] += 1
-        elif not self.wanted(os.path.basename(folder), entry.name):  # noqa: PTH119
+        elif not self.selects(os.path.basename(folder), entry.name):  # noqa: PTH119
             self.unread[os.path.splitext(entry.name)[1].lower() or "no suffix"] += 1  # noqa: PTH122
         elif kind == "broken link" or not self._is_found_elsewhere(entry):
             return entry.path
@@ -115,7 +115,7 @@ class _Walk:
             return bool(self.linked) and _key(entry) in self.linked
         target = os.path.realpath(entry.path)
         folder, name = os.path.split(target)
-        if (self._is_below(target) and self.wanted(os.path.basename(folder), name)) or _key(entry) in self.linked:  # noqa: PTH119
+        if (self._is_below(target) and self.selects(os.path.basename(folder), name)) or _key(entry) in self.linked:  # noqa: PTH119
             return True
         self.linked.add(_key(entry))
         return False

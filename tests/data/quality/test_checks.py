@@ -22,9 +22,9 @@ def planted() -> Quality:
     images[500:510], emotion[500:510] = images[20:30], emotion[20:30]
     images[600:605], emotion[600:605] = images[30:35], emotion[30:35]
     images[120:130], emotion[120:130] = images[40:50], (emotion[40:50] + 1) % 7
-    for place, name in enumerate(CHANGES):
+    for i, name in enumerate(CHANGES):
         for k in range(5):
-            images[200 + place * 5 + k] = CHANGES[name](images[50 + place * 5 + k], rng)
+            images[200 + i * 5 + k] = CHANGES[name](images[50 + i * 5 + k], rng)
     images[300:303], images[303] = 99, 7
     images[303, 0, 0] = 8
     return check_faces(Faces(images, emotion, usage, np.arange(700)))
@@ -35,8 +35,8 @@ def found(quality: Quality, kind: Kind) -> set[int]:
 
 
 def test_identical_faces_are_found(planted: Quality) -> None:
-    wanted = {*range(50)} - {*range(35, 40)} | {*range(100, 130), *range(500, 510), *range(600, 605), 300, 301, 302}
-    assert found(planted, Kind.DUPLICATE) == wanted
+    expected = {*range(50)} - {*range(35, 40)} | {*range(100, 130), *range(500, 510), *range(600, 605), 300, 301, 302}
+    assert found(planted, Kind.DUPLICATE) == expected
     assert planted.figures["duplicate_groups"] == 46
     assert planted.figures["duplicate_faces"] == 93
     assert planted.figures["without_constant"]["duplicate_groups"] == 45
@@ -58,8 +58,8 @@ def test_conflicts_are_found(planted: Quality) -> None:
 
 def test_near_duplicates_are_found(planted: Quality) -> None:
     """Recall 96 % or more, precision 100 %."""
-    wanted = {*range(50, 75), *range(200, 225)}
-    assert found(planted, Kind.NEAR_DUPLICATE) <= wanted
+    expected = {*range(50, 75), *range(200, 225)}
+    assert found(planted, Kind.NEAR_DUPLICATE) <= expected
     assert len(found(planted, Kind.NEAR_DUPLICATE)) >= 48
 
 
@@ -69,7 +69,7 @@ def test_blanks_are_found(planted: Quality) -> None:
     assert (planted.figures["constant"], planted.figures["near_blank"]) == (3, 1)
 
 
-def test_what_could_not_be_looked_at_is_said(planted: Quality) -> None:
+def test_what_could_not_be_checked_is_noted(planted: Quality) -> None:
     assert planted.figures["suspect_labels"] is None
     assert planted.figures["not_a_face"] is None
     assert any("no FER+ votes" in note for note in planted.figures["notes"])

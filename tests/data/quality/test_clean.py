@@ -59,10 +59,10 @@ def test_suspects_go_by_votes(quality: Quality) -> None:
 
 @pytest.mark.parametrize("name", ["clean.csv", "clean.parquet", "clean"])
 def test_the_rest_is_written_with_a_log(quality: Quality, tmp_path: Path, name: str) -> None:
-    kept, log = write_clean(quality, [Drop.LEAKED, Drop.CONSTANT, Drop.DUPLICATES], tmp_path / name)
-    assert len(kept) == 14
-    again = load_faces(tmp_path / name)
-    assert again.fingerprint == kept.fingerprint
+    clean, log = write_clean(quality, [Drop.LEAKED, Drop.CONSTANT, Drop.DUPLICATES], tmp_path / name)
+    assert len(clean) == 14
+    reloaded = load_faces(tmp_path / name)
+    assert reloaded.fingerprint == clean.fingerprint
     assert log == tmp_path / "clean-dropped.csv"
     rows = list(csv.DictReader(log.open()))
     assert [row["row"] for row in rows] == ["103", "106", "107", "109", "110", "116"]

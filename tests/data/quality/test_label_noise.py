@@ -77,11 +77,11 @@ def test_a_good_model_finds_planted_flips() -> None:
     assert hits / len(found) > 0.95
 
 
-def test_only_judged_faces_with_a_label_are_suspected() -> None:
+def test_only_selected_faces_with_a_label_are_suspected() -> None:
     faces, probabilities, _ = flipped(600, seed=1)
     faces.emotion[::3] = -1
-    judged = np.arange(600) >= 300
-    found = by_model(faces, probabilities[judged], judged)
+    selected = np.arange(600) >= 300
+    found = by_model(faces, probabilities[selected], selected)
     assert found
     assert all(one.face >= 300 and one.face % 3 for one in found)
 
@@ -116,6 +116,6 @@ def test_votes_find_flips_of_fer2013(fer2013: Faces) -> None:
 
 
 def test_the_vote_columns_are_those_of_the_labels() -> None:
-    assert [FERPLUS[place] for place in FERPLUS_OF_EMOTION] == [
+    assert [FERPLUS[i] for i in FERPLUS_OF_EMOTION] == [
         "anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral",
     ]  # fmt: skip

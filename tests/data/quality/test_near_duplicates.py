@@ -34,11 +34,11 @@ def test_planted_near_duplicates_are_found_and_nothing_else() -> None:
     planted = [CHANGES[name](base[i * 60 + k], rng) for i, name in enumerate(CHANGES) for k in range(60)]
     pairs = near_pairs(np.concatenate([base, planted]))
     found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
-    wanted = {(i, 2000 + i) for i in range(300)}
-    for place, name in enumerate(CHANGES):
-        some = {(i, 2000 + i) for i in range(place * 60, place * 60 + 60)}
+    expected = {(i, 2000 + i) for i in range(300)}
+    for start, name in enumerate(CHANGES):
+        some = {(i, 2000 + i) for i in range(start * 60, start * 60 + 60)}
         assert len(some & found) >= 57, name
-    assert len(found & wanted) / len(found) > 0.99
+    assert len(found & expected) / len(found) > 0.99
     assert (pairs.mirrored == [name in ("mirrored", "all at once") for name in _names(pairs.first)]).mean() > 0.99
 
 
@@ -59,7 +59,7 @@ def test_a_photo_of_fer2013_is_found_among_all(fer2013: Faces) -> None:
 
 
 def test_one_scene_many_times_is_still_one_chain_of_pairs() -> None:
-    """A bucket with more faces than are looked at must not lose the group."""
+    """A bucket with more faces than are compared must not lose the group."""
     rng = np.random.default_rng(7)
     base = textures(1, seed=8)[0].astype(int)
     images = (base + rng.integers(-3, 4, (300, 48, 48))).clip(0, 255).astype(np.uint8)

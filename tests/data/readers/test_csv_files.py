@@ -48,7 +48,7 @@ WORDS = st.one_of(
 @example(word=b"0001", position=0, row=0)
 @settings(max_examples=150, deadline=None)
 def test_the_fast_parser_never_takes_what_the_strict_one_refuses(word: bytes, position: int, row: int) -> None:
-    """A word of any bytes in any place: where the fast parser answers, the strict one gives the same numbers."""
+    """A word of any bytes at any position: where the fast parser answers, the strict one gives the same numbers."""
     texts = [text_of(values) for values in numbers(3, 3)]
     words = texts[row].split(b" ")
     words[position] = word
@@ -68,7 +68,7 @@ def test_another_number_of_pixels_is_refused(count: int) -> None:
 
 
 def test_a_pixel_lost_in_one_row_and_won_in_the_next_is_not_taken() -> None:
-    """The total fits then; only the rows' ends tell that a pixel moved."""
+    """The total fits then; only the rows' ends show that a pixel moved."""
     short, long = text_of(np.zeros(2303, dtype=int)), text_of(np.zeros(2305, dtype=int))
     assert parse_pixels([short, long]) is None
 
@@ -81,7 +81,7 @@ def test_uneven_white_space_is_read_by_the_strict_parser(separator: bytes) -> No
 
 
 @pytest.mark.parametrize("word", ["256", "-1", "1.5", "x", "99999999999999999999", "1_0", "²"])
-def test_the_strict_parser_names_the_bad_pixel(word: str) -> None:
+def test_the_strict_parser_reports_the_bad_pixel(word: str) -> None:
     words = ["0"] * 2304
     words[16] = word
     with pytest.raises(ValueError, match="pixel 17 is"):

@@ -163,5 +163,5 @@ def test_bad_files_are_listed_by_their_path(tmp_path: Path, some_faces: Faces) -
 def test_a_folder_that_names_no_split_is_not_taken_for_training(tmp_path: Path, some_faces: Faces) -> None:
     put(tmp_path / "holdout" / "angry" / "a.png", some_faces.images[0])
     put(tmp_path / "train" / "angry" / "a.png", some_faces.images[0])
-    with pytest.raises(BadRowError, match="'holdout' names no split"):
+    with pytest.raises(BadRowError, match="'holdout' is no split"):
         load_faces(tmp_path)

@@ -70,7 +70,7 @@ def test_the_split_may_stand_in_the_folders_name(tmp_path: Path, nine: Faces) ->
     assert load_faces(tmp_path).splits() == {"test": 9}
 
 
-def test_a_bad_row_is_named_and_can_be_skipped_with_its_votes(tmp_path: Path, some_faces: Faces) -> None:
+def test_a_bad_row_is_reported_and_can_be_skipped_with_its_votes(tmp_path: Path, some_faces: Faces) -> None:
     path = convert_faces(some_faces, tmp_path / "x.parquet", "parquet")
     table = pq.read_table(path)
     images = table["image"].to_pylist()

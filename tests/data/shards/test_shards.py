@@ -93,7 +93,7 @@ def test_splits_of_any_mixture_are_sorted_and_lose_nothing(
         assert (found.votes is None) is not votes
 
 
-def test_test_faces_without_label_keep_their_place(noise: Faces, tmp_path: Path) -> None:
+def test_test_faces_without_label_keep_their_rows(noise: Faces, tmp_path: Path) -> None:
     faces = noise.take(np.arange(225, 250))
     faces.emotion[10:] = -1
     shards, _ = write_shards(faces, tmp_path / "x", block=8)
@@ -107,7 +107,7 @@ def test_every_layout_is_sharded_without_being_loaded(noise: Faces, tmp_path: Pa
     assert write_shards(source, tmp_path / "shards", block=16)[0].fingerprint == noise.fingerprint
 
 
-def test_bad_rows_are_told_or_left_out(noise: Faces, tmp_path: Path) -> None:
+def test_bad_rows_are_reported_or_left_out(noise: Faces, tmp_path: Path) -> None:
     table = convert_faces(noise.take(slice(0, 5)), tmp_path / "x.csv", "csv")
     table.write_text(table.read_text() + "3,Training,1 2 3\n")
     with pytest.raises(DataError, match="data row 6"):
@@ -118,16 +118,16 @@ def test_bad_rows_are_told_or_left_out(noise: Faces, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda faces: replace(faces, emotion=np.full(len(faces), -1)), "Training faces without a label"),
         (lambda faces: faces.take(slice(0, 0)), "no faces to write"),
     ],
 )
 def test_what_cannot_be_sharded_is_refused(
-    noise: Faces, tmp_path: Path, spoil: Callable[[Faces], Faces], told: str
+    noise: Faces, tmp_path: Path, spoil: Callable[[Faces], Faces], message: str
 ) -> None:
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         write_shards(spoil(noise), tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
@@ -147,7 +147,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(noise: Faces, folder: Path) ->
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_place_that_cannot_be_written_is_one_clear_error(noise: Faces, tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_one_clear_error(noise: Faces, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written") as caught:
         write_shards(noise, tmp_path / "file" / "shards")
@@ -156,7 +156,7 @@ def test_a_place_that_cannot_be_written_is_one_clear_error(noise: Faces, tmp_pat
         Shards.open(tmp_path / "file")
 
 
-def test_faces_that_also_stand_in_training_are_found(noise: Faces, tmp_path: Path) -> None:
+def test_faces_that_are_also_in_training_are_found(noise: Faces, tmp_path: Path) -> None:
     images = noise.images.copy()
     images[[231, 269]] = images[[3, 200]]
     faces = replace(noise, images=images)
@@ -186,14 +186,14 @@ def spoilt(folder: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_flipped_bit_is_found_or_does_no_harm(spoilt: Path, noise: Faces, place: float, bit: int) -> None:
+def test_a_flipped_bit_is_found_or_does_no_harm(spoilt: Path, noise: Faces, where: float, bit: int) -> None:
     """Some bytes of a parquet file, such as statistics, say nothing about its faces."""
     path = spoilt / "Training-00001.parquet"
     whole = path.read_bytes()
     data = bytearray(whole)
-    data[int(place * len(data))] ^= 1 << bit
+    data[int(where * len(data))] ^= 1 << bit
     path.write_bytes(data)
     found = outcome(lambda: read_all(spoilt))
     path.write_bytes(whole)
@@ -222,25 +222,25 @@ def test_a_flipped_bit_in_a_column_s_name_is_found_or_does_no_harm(spoilt: Path,
 def test_a_flipped_bit_of_a_pixel_is_one_clear_error(spoilt: Path, noise: Faces) -> None:
     path = spoilt / "Training-00002.parquet"
     data = path.read_bytes()
-    place = data.index(noise.images[150].tobytes())
-    path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    where = data.index(noise.images[150].tobytes())
+    path.write_bytes(data[:where] + bytes([data[where] ^ 1]) + data[where + 1 :])
     with pytest.raises(DataError, match="the shard is damaged") as caught:
         read_all(spoilt)
     assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-100]), "bytes; it had"),
         (lambda path: path.unlink(), "missing"),
         (lambda path: path.write_bytes(bytes(path.stat().st_size)), "damaged"),
     ],
 )
-def test_a_lost_or_cut_shard_is_named(spoilt: Path, spoil: Callable[[Path], None], told: str) -> None:
+def test_a_lost_or_cut_shard_is_reported(spoilt: Path, spoil: Callable[[Path], None], message: str) -> None:
     path = spoilt / "Training-00003.parquet"
     spoil(path)
-    with pytest.raises(DataError, match=told) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_all(spoilt)
     assert str(path) in str(caught.value)
 
@@ -254,11 +254,11 @@ def test_exchanged_shards_are_found(spoilt: Path) -> None:
         read_all(spoilt)
 
 
-@given(place=st.floats(0, 1, exclude_max=True), new=st.integers(0, 255))
+@given(where=st.floats(0, 1, exclude_max=True), new=st.integers(0, 255))
 @settings(max_examples=60, deadline=None)
-def test_a_changed_index_is_refused(folder: Path, place: float, new: int) -> None:
+def test_a_changed_index_is_refused(folder: Path, where: float, new: int) -> None:
     data = bytearray((folder / INDEX).read_bytes())
-    at = int(place * len(data))
+    at = int(where * len(data))
     old, data[at] = data[at], new
     text = data.decode("utf-8", "replace")
     found = outcome(lambda: Index.from_text(text, folder / INDEX))
@@ -276,16 +276,16 @@ def test_an_index_that_is_none_is_refused(spoilt: Path, text: str) -> None:
         Shards.open(spoilt)
 
 
-def test_an_index_may_not_name_files_elsewhere(spoilt: Path) -> None:
+def test_an_index_may_not_list_files_elsewhere(spoilt: Path) -> None:
     index = json.loads((spoilt / INDEX).read_text())["index"]
     index["splits"]["Training"]["files"][0]["name"] = "../Training-00000.parquet"
     with pytest.raises(ValueError, match="pattern"):
         Index.model_validate(index)
 
 
-@pytest.mark.parametrize(("split", "told"), [("Valid", "there is no split"), ("test", "several splits")])
-def test_a_split_that_cannot_be_streamed_is_refused(folder: Path, split: str, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+@pytest.mark.parametrize(("split", "message"), [("Valid", "there is no split"), ("test", "several splits")])
+def test_a_split_that_cannot_be_streamed_is_refused(folder: Path, split: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         Shards.open(folder).split(split)
 
 
@@ -318,7 +318,7 @@ def test_reading_holds_a_few_blocks_however_many_there_are(noise: Faces, tmp_pat
     assert second - first < grown / 10
 
 
-def test_the_command_writes_shards_and_says_so(mien: Callable[..., Ran], drawn_csv: Path, tmp_path: Path) -> None:
+def test_the_command_writes_shards_and_reports_them(mien: Callable[..., Ran], drawn_csv: Path, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     ran = mien("data", "convert", drawn_csv, out, "--to", "shards", "--rows", 50, "--block", 25)
     assert ran.code == 0, ran.err

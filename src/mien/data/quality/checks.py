@@ -3,7 +3,7 @@
 Everything is counted over all rows. Identical blank images are counted like any others, so a set whose lost images
 were all replaced by the same gray has one group of them; ``without_constant`` gives the same counts with images of a
 single gray left out. (In the copy of FER2013 that mien is developed on, these are 12 of the 173 rows of which no
-lossless copy was to be had; none of the other 161 has a twin, so ``without_constant`` is also what holds of the
+lossless copy was to be had; none of the other 161 has a copy, so ``without_constant`` is also what holds of the
 exact rows.)
 """
 
@@ -59,7 +59,7 @@ class Finding(NamedTuple):
 
     Attributes:
         kind: what.
-        face: the face's number in the set, 0 to N - 1; None for what stands in no row (bad rows, wrong sizes).
+        face: the face's number in the set, 0 to N - 1; None for what has no row (bad rows, wrong sizes).
         group: the number of the group's first face, for duplicates and near duplicates.
         twin: the number of the face that it resembles, or the first of its group.
         score: how bad, by kind: similarity 0 to 1, share of the votes, certainty; higher is worse.
@@ -84,7 +84,7 @@ class Copies:
             chain; identical ones belong together too.
         constant: bool, images of a single gray.
         near_blank: bool, images that are nearly of a single gray, but not quite.
-        pairs: the near duplicates, each pair once, of faces that stand first among their copies.
+        pairs: the near duplicates, each pair once, of faces that are the first of their copies.
     """
 
     first: NDArray[np.int64]
@@ -160,7 +160,7 @@ def _copy_findings(faces: Faces, copies: Copies) -> Iterable[Finding]:
         if conflict[face]:
             yield Finding(Kind.CONFLICTING, face, group, group, float(count[face]), f"{note}, with different labels")
         if trained[face] >= 0 and faces.usage[face] != TRAINING:
-            yield Finding(Kind.LEAKED, face, group, int(trained[face]), 1.0, "also stands in Training")
+            yield Finding(Kind.LEAKED, face, group, int(trained[face]), 1.0, "also in Training")
 
 
 def _near_findings(faces: Faces, copies: Copies) -> Iterable[Finding]:

@@ -31,5 +31,5 @@ def connected(n: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArr
 
 
 def sizes(group: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many members each member's group has, int64 (N,), where a group is named by one of 0 to N - 1."""
+    """How many members each member's group has, int64 (N,), where groups have the numbers 0 to N - 1."""
     return np.bincount(group, minlength=len(group))[group]

@@ -13,7 +13,7 @@ from mien.errors import require
 
 _EMOTIONS = len(FERPLUS) - 2  # the eight emotions; unknown and "not a face" come after them
 NOT_A_FACE = FERPLUS.index("nf")
-"""Where the votes for "not a face" stand among FER+'s columns."""
+"""The column of the votes for "not a face" in FER+."""
 
 
 class Suspect(NamedTuple):
@@ -87,7 +87,7 @@ def by_model(
 
 
 def _label_issues(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """bool (M,). cleanlab requires every class among the labels: the others' columns go, and rows sum to 1 again."""
+    """bool (M,). cleanlab requires every class among the labels: other columns are left out, and rows scaled."""
     cleanlab = require("cleanlab.filter", "train")
     classes, numbers = np.unique(labels, return_inverse=True)
     if len(classes) < 2:

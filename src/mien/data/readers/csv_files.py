@@ -94,7 +94,7 @@ def header_columns(line: bytes) -> list[str]:
 
 
 def delimiter_of(header: bytes) -> bytes:
-    """What stands between the columns: the comma, the semicolon or the tab, whichever the header has most of."""
+    """The delimiter of the columns: the comma, the semicolon or the tab, whichever the header has most of."""
     return max((b",", b";", b"\t"), key=header.count)
 
 
@@ -107,8 +107,8 @@ def lines_of(file: io.BufferedReader) -> Iterator[bytes]:
 
 def _old_mac_lines(file: io.BufferedReader) -> Iterator[bytes]:
     rest = b""
-    while piece := file.read(_BUFFER):
-        *lines, rest = (rest + piece).split(b"\r")
+    while chunk := file.read(_BUFFER):
+        *lines, rest = (rest + chunk).split(b"\r")
         yield from lines
     yield rest
 
@@ -179,7 +179,7 @@ def _add_block(block: list[tuple[int, bytes]], first: int, header: _Header, path
         builder.add(pixels, labels, usages, range(first, first + len(block)))
         return
     for row, (number, line) in enumerate(block, start=first):
-        with builder.checked(path, place_of(row, number)):
+        with builder.checked(path, row_name(row, number)):
             text, label, usage = _read_row(line, header, builder)
             found = parse_pixels([text])
             builder.append(parse_row(text) if found is None else found[0], label, usage, row)
@@ -215,7 +215,7 @@ def parse_pixels(texts: Sequence[bytes]) -> NDArray[np.uint8] | None:
 
 
 def parse_row(text: bytes) -> NDArray[np.uint8]:
-    """Read one row's 2304 numbers; any white space may stand between them.
+    """Read one row's 2304 numbers; separated by any white space.
 
     Returns:
         uint8 (2304,).
@@ -233,6 +233,6 @@ def parse_row(text: bytes) -> NDArray[np.uint8]:
     return np.array([int(word) for word in words], dtype=np.uint8)
 
 
-def place_of(number: int, line: int) -> str:
+def row_name(number: int, line: int) -> str:
     """What errors call a row: its number among the rows, counted from 1, and the line of the file."""
     return f"data row {number + 1} (line {line})"

@@ -44,11 +44,11 @@ def decode_face(data: bytes | Path | None) -> tuple[NDArray[np.uint8], str | Non
 
 
 def find_images(root: Path, unread: Counter[str] | None = None) -> list[Path]:
-    """Every file below ``root`` that is an image or stands where only images belong, sorted by path.
+    """Every file below ``root`` that is an image or where only images belong, sorted by path.
 
     Args:
         root: the folder.
-        unread: counts the files that are not read, by the ends of their names.
+        unread: counts the files that are not read, by their suffixes.
     """
     found = walk_files(str(root), lambda folder, name: is_emotion(folder) or is_image(folder, name), unread)
     return [Path(path) for path in found]
@@ -59,7 +59,7 @@ def read_images(files: Sequence[Path], root: Path, builder: Builder) -> None:
 
     The classes are the seven emotions, or one's own (:func:`mien.data.classes.folder_classes`).
 
-    Rows stand in the order of the numbers in the files' names (``PublicTest_28709.png``) where every file has one,
+    Rows are in the order of the numbers in the files' names (``PublicTest_28709.png``) where every file has one,
     else in the order of their paths.
 
     Raises:
@@ -100,7 +100,7 @@ def add_files(files: Sequence[LabelledFile], rows: Sequence[int], builder: Build
 def _label(path: Path, folders: tuple[str, ...], builder: Builder) -> LabelledFile:
     """What the names of a file and of its folders mean."""
     if not folders:
-        raise ValueError("the image stands in no folder named after its class")
+        raise ValueError("the image is in no folder of a class")
     usage = first_usage(reversed(folders[:-1]))
     if usage is None:
         usage = usage_from_word(folders[-2]) if folders[1:] else TRAINING

@@ -24,7 +24,7 @@ from mien.errors import DataError, require
 
 _BATCH = 2048
 OWN = b"mien.own_classes"
-"""The metadata by which mien marks a parquet file whose classes are as they stand, whatever they are called."""
+"""The metadata by which mien marks a parquet file whose classes are taken literally, whatever they are called."""
 VOTES = [f"ferplus_{name}" for name in FERPLUS]
 """The columns of the FER+ votes."""
 

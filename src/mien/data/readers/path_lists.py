@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mien.data.builder import TRAINING, Builder, usage_from_word
 from mien.data.classes import CLASSES_FILE, HINT, folder_classes
-from mien.data.readers.csv_files import LABEL_COLUMNS, delimiter_of, header_columns, lines_of, place_of, split_row
+from mien.data.readers.csv_files import LABEL_COLUMNS, delimiter_of, header_columns, lines_of, row_name, split_row
 from mien.data.readers.images import LabelledFile, add_files
 
 _PATHS = ("path", "image", "file", "filename")
@@ -15,7 +15,7 @@ _SPLITS = ("usage", "split")
 
 
 class Listed(NamedTuple):
-    """A row: its number from 0, its line in the file, what it says, and what is wrong with it, if anything."""
+    """A row: its number from 0, its line in the file, its fields, and what is wrong with it, if anything."""
 
     number: int
     line: int
@@ -35,7 +35,7 @@ def _column(columns: list[str], names: tuple[str, ...]) -> int | None:
 
 
 def read_rows(path: Path) -> list[Listed]:
-    """The rows of a list; its paths are relative to the folder that it stands in."""
+    """The rows of a list; its paths are relative to its folder."""
     with path.open("rb") as file:
         lines = lines_of(file)
         header = next(lines)
@@ -55,8 +55,8 @@ def _read_row(line: bytes, header: bytes, folder: Path, number: int, line_number
     if len(fields) != len(columns):
         return nothing._replace(fault=f"it has {len(fields)} fields, the header {len(columns)}")
     name, label, split = (
-        None if place is None else fields[place]
-        for place in (_column(columns, names) for names in (_PATHS, LABEL_COLUMNS, _SPLITS))
+        None if index is None else fields[index]
+        for index in (_column(columns, names) for names in (_PATHS, LABEL_COLUMNS, _SPLITS))
     )
     image = folder / (name or "")
     fault = "" if image.is_file() else f"there is no such file: {name or '(no name)'}"
@@ -64,7 +64,7 @@ def _read_row(line: bytes, header: bytes, folder: Path, number: int, line_number
 
 
 def files_of(rows: list[Listed], path: Path) -> list[Path]:
-    """Every file that the faces hang on."""
+    """Every file that the faces depend on."""
     listed = path.parent / CLASSES_FILE
     images = dict.fromkeys(row.path for row in rows if not row.fault)
     return [path, *images, *([listed] if listed.is_file() else [])]
@@ -84,7 +84,7 @@ def read_list(rows: list[Listed], path: Path, builder: Builder) -> None:
     labelled: list[LabelledFile] = []
     numbers: list[int] = []
     for row in rows:
-        with builder.checked(path, place_of(row.number, row.line)):
+        with builder.checked(path, row_name(row.number, row.line)):
             if row.fault:
                 raise ValueError(row.fault)
             usage = TRAINING if row.split is None else usage_from_word(row.split)

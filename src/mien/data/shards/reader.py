@@ -181,7 +181,7 @@ class Shards:
         """One split, to be read block by block.
 
         Raises:
-            DataError: where there is no such split, or no face in it, or ``test`` stands for several.
+            DataError: where there is no such split, or no face in it, or ``test`` is several.
         """
         first, *more = self._usages(name)
         if more:
@@ -247,7 +247,7 @@ class ShardSplit:
         """The faces of one block, which hold rows ``number * block`` and on of the split.
 
         Raises:
-            DataError: where the file is damaged; it names the file.
+            DataError: where the file is damaged, with its path.
         """
         file, inner = self._blocks[number]
         path = self.shards.root / file.name

@@ -42,7 +42,7 @@ def write_shards(
 ) -> tuple[Shards, tuple[str, ...]]:
     """Write a data set as a folder of shards, read every face back, and check it.
 
-    Each split's faces keep their order, and the splits stand one after another. Memory grows by a byte a
+    Each split's faces keep their order, and the splits follow one another. Memory grows by a byte a
     face for the labels; an npz file, and the names in a folder of images, are read whole.
 
     Args:
