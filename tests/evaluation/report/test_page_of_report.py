@@ -1,4 +1,4 @@
-"""The report's page: whole without a network, honest about what it cannot show, and working in a real browser."""
+"""The report's file: self-contained, with reasons for what it cannot show, and working in a real browser."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Reader(HTMLParser):
         self._section = "" if tag == "section" else self._section
 
     def missing(self) -> list[str]:
-        """The sections that say they cannot show something."""
+        """The sections with something that cannot be shown."""
         return [name for name, text in self.sections.items() if "Cannot be shown:" in text]
 
 
@@ -68,7 +68,7 @@ def read(report: Report, path: Path) -> Reader:
 
 @pytest.fixture(scope="module")
 def voted(drawn: Faces) -> Faces:
-    """Drawn faces, six times over in their tests, with votes that mostly agree with the label."""
+    """Drawn faces, their test splits repeated six times, with votes that mostly agree with the label."""
     tests = np.flatnonzero(drawn.usage != 0)
     faces = drawn.take(np.concatenate([np.flatnonzero(drawn.usage == 0), np.repeat(tests, 6)]))
     rng = np.random.default_rng(4)
@@ -246,6 +246,8 @@ def test_a_link_opens_its_section_with_errors_pairs_and_suspects(page: Page, rep
         assert page.run(f"document.querySelector('#{section} > details').open") is False
         page.click(f"nav a[href='#{section}']")
         page.wait(f"document.querySelector('#{section} > details').open")
+    page.run("location.hash = '#training'; true")
+    page.wait("document.querySelector('#training > details').open")
     assert page.run("document.querySelectorAll('[data-faces=errors] .face').length") == min(24, wrong)
     assert page.run("document.querySelectorAll('#pairs details').length") > 0
     assert page.run("document.querySelectorAll('#pairs details[open] .face').length") > 0
@@ -265,6 +267,37 @@ def test_the_theme_follows_the_system_and_the_button(page: Page) -> None:
     assert page.run(ground) == dark
     page.click("#theme")
     assert page.run(ground) == light
+
+
+@pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
+def test_the_first_screen_holds_metrics_matrix_and_links(page: Page, size: tuple[int, int]) -> None:
+    width, height = size
+    page.resize(width, height, phone=width < 600)
+    page.run("document.querySelectorAll('details').forEach((details) => { details.open = false; })")
+    bottoms = "[...document.querySelectorAll('nav, #metrics .numbers, .matrix')].map("
+    bottoms += "(part) => part.getBoundingClientRect().bottom + scrollY)"
+    found, whole = page.run(bottoms), page.run("document.documentElement.scrollHeight")
+    page.resize(1280, 900)
+    assert len(found) == 3
+    assert max(found) <= height
+    assert whole <= 3 * height
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing(page: Page, width: int) -> None:
+    axe = Path(pytest.importorskip("axe_playwright_python").__file__).with_name("axe.min.js")
+    page.run("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
+    page.run(axe.read_text(encoding="utf-8") + "; true")
+    page.resize(width, 900, phone=width < 600)
+    violations = (
+        "axe.run().then((found) => found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)]))"
+    )
+    found = {}
+    for scheme in ("dark", "light"):
+        page.prefer(scheme)
+        found[scheme] = page.run(violations)
+    page.resize(1280, 900)
+    assert found == {"dark": [], "light": []}
 
 
 def test_nothing_is_wider_than_a_phone(page: Page) -> None:
