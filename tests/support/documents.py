@@ -22,7 +22,6 @@ TOOLS = ("mien", "python", "python3", "pip", "make", "torchrun", "docker", "curl
 """In a block without prompts, a line that begins with one of these is a command."""
 
 NOT_RUN = {
-    "make ": "installs packages; its targets are the commands that the tests run",
     "pip install": "installs packages; benchmarks/five_minutes.py and benchmarks/fresh_install.py do",
     "python3 -m venv try-mien": "benchmarks/five_minutes.py follows the page literally",
     ". try-mien/bin/activate": "benchmarks/five_minutes.py follows the page literally",
