@@ -184,8 +184,8 @@ def test_the_python_of_a_page_runs(place: Path, page: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["mien data info fer2013.parquet", "mien data ferplus fer2013.parquet"])
-def test_the_figures_of_fer2013_are_what_the_readme_says(text: str, shared: Path, mien: Mien) -> None:
-    (command,) = [one for one in commands(ROOT / "README.md") if one.text == text]
+def test_the_figures_of_fer2013_are_what_the_page_says(text: str, shared: Path, mien: Mien) -> None:
+    (command,) = [one for one in commands(ROOT / "docs/datasets.md") if one.text == text]
     printed = mien(*text.split()[1:-1], shared / "data" / "fer2013.parquet").out.splitlines()
     assert [line.split() for line in command.output] == [line.split() for line in printed if line.strip()]
 

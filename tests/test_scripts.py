@@ -25,7 +25,7 @@ from mien.data import Faces
 
 NAMED = re.compile(r"(?:-m |\b)((?:benchmarks|studies|tools)[./][a-z][\w./]*\w)")
 IN_CODE = re.compile(r"`((?:mien|python) [^`]* -[^`]*)`")
-MAKERS = ("analysis_page", "browser_page", "cards", "docs_tables", "leaderboard", "readme_tables", "scale_plan")
+MAKERS = ("analysis_page", "browser_page", "cards", "docs_tables", "leaderboard", "scale_plan")
 
 
 class ParsedError(Exception):

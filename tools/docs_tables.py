@@ -1,4 +1,4 @@
-"""Put the figures of results/*.json into the pages of docs/, between their markers; with --check, only compare.
+"""Put the figures of results/*.json into README.md and the pages of docs/, between their markers; with --check, only compare.
 
 Usage: python -m tools.docs_tables [--check]
 """
@@ -9,11 +9,11 @@ import sys
 
 from benchmarks.report import RESULTS, ROOT
 from mien.training import load_recipe, shipped_recipes
-from tools import readme_tables as readme
+from tools import tables
 from tools.output import check_option, read_result, update
 
-DOCS = ROOT / "docs"
-FILLED = ("start.md", "recipes.md", "data.md", "results.md", "score.md", "finetune.md")
+DOCS = ("start", "recipes", "data", "results", "score", "finetune")
+FILLED = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in DOCS))
 NEED = {
     "load": "pandas",
     "keras_epoch": "TensorFlow in an environment of its own",
@@ -114,7 +114,7 @@ def leaks_text():
 
 def classes_table():
     """Precision and recall by class on PrivateTest."""
-    runs = {name: private(read_result(name))["per_class"] for name in ("article", *readme.SHIPPED)}
+    runs = {name: private(read_result(name))["per_class"] for name in ("article", *tables.SHIPPED)}
     head = ["class", "faces", *(f"`{name}`: precision, recall" for name in runs)]
     rows = []
     for name, first in next(iter(runs.values())).items():
@@ -204,10 +204,11 @@ TABLES = {
     "classes": classes_table,
     "reproduce": reproduce_table,
     "five_minutes": five_minutes_table,
-    "shipped": readme.shipped_table,
-    "article": readme.article_table,
-    "models": readme.models_table,
-    "speed": readme.speed_table,
+    "shipped": tables.shipped_table,
+    "article": tables.article_table,
+    "models": tables.models_table,
+    "speed": tables.speed_table,
+    "peers": tables.peers_table,
 }
 
 
@@ -226,8 +227,7 @@ def fill(text):
 
 def main():
     check = check_option(__doc__)
-    for name in FILLED:
-        path = DOCS / name
+    for path in FILLED:
         update(path, fill(path.read_text(encoding="utf-8")), check, __spec__.name)
 
 

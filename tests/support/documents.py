@@ -22,7 +22,6 @@ TOOLS = ("mien", "python", "python3", "pip", "make", "torchrun", "docker", "curl
 """In a block without prompts, a line that begins with one of these is a command."""
 
 NOT_RUN = {
-    "make ": "installs packages; its targets are the commands that the tests run",
     "pip install": "installs packages; benchmarks/five_minutes.py and benchmarks/fresh_install.py do",
     "python3 -m venv try-mien": "benchmarks/five_minutes.py follows the page literally",
     ". try-mien/bin/activate": "benchmarks/five_minutes.py follows the page literally",
@@ -31,10 +30,6 @@ NOT_RUN = {
     "mien fetch-detector": "downloads; tests/inference/test_detection.py fetches from a server of its own",
     "curl": "tests/serving/test_client.py runs them against a service",
     "mien serve": "tests/serving/test_serve_command.py starts, asks and stops it",
-    "mien sweep": "a search is many runs; tests/tuning searches",
-    "mien card": "tests/hub/test_card.py makes cards",
-    "mien push": "tests/hub/test_transfer.py has a Hub of its own",
-    "mien pull": "tests/hub/test_transfer.py has a Hub of its own",
 }
 """The beginning of each command that is not run here, and why."""
 

@@ -1,13 +1,7 @@
-"""Put the figures of results/*.json into the README, between its markers; with --check, only compare.
+"""The tables of models, speed and peers, from results/*.json; ``tools.docs_tables`` puts them into the documents."""
 
-Usage: python -m tools.readme_tables [--check]
-"""
-
-import re
-import sys
-
-from benchmarks.report import RESULTS, ROOT
-from tools.output import check_option, read_result, update
+from benchmarks.report import RESULTS
+from tools.output import read_result
 
 PERCENT = {"cnn-plain": "about 55 %", "cnn-callbacks": "about 55 %", "cnn-augment": "about 57 %"}
 SHIPPED = ("best", "fast", "tiny")
@@ -53,7 +47,7 @@ def article_table():
 
 def models_table():
     lines = [
-        "| recipe | numbers stored | PublicTest (clean) | PrivateTest (clean) | F1, ECE (public) | seed | SHA-256 |",
+        "| recipe | parameters | PublicTest (clean) | PrivateTest (clean) | F1, ECE (public) | seed | SHA-256 |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in ("article", *measured()):
@@ -72,7 +66,7 @@ def models_table():
 def shipped_table():
     """The shipped models on PrivateTest."""
     lines = [
-        "| model | numbers stored | PrivateTest (clean) | PublicTest | macro-F1 | ECE | FER+ agreement | SHA-256 |",
+        "| model | parameters | PrivateTest (clean) | PublicTest | macro F1 | ECE | FER+ agreement | SHA-256 |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in SHIPPED:
@@ -97,7 +91,7 @@ def speed_table():
 
 
 def target_rows():
-    """The row of the race to the article's accuracy."""
+    """The row of the time to the article's accuracy."""
     if not (RESULTS / "time_to_accuracy.json").is_file():
         return []
     taken = read_result("time_to_accuracy")["seconds_to_target"]
@@ -115,7 +109,7 @@ def inference_rows():
     peer = max((name for name in sides if name.startswith("fer-")), key=rate.__getitem__)
     theirs = f"{rate[peer]:,.0f}/s, clean {percent(sides[peer]['clean_accuracy'])} (fer, {peer.removeprefix('fer-')})"
     return [
-        f"| faces named, {setting}: `{name}` in int8 | {theirs} | {rate[f'{name}-int8']:,.0f}/s, clean"
+        f"| faces predicted, {setting}: `{name}` in int8 | {theirs} | {rate[f'{name}-int8']:,.0f}/s, clean"
         f" {percent(sides[f'{name}-int8']['clean_accuracy'])} | {rate[peer] / rate[f'{name}-int8']:.2f} |"
         for name in SHIPPED
     ]
@@ -137,7 +131,7 @@ def peers_table():
     found, setting = read_result("inference"), "batch 64, threads 2"
     sides, versions = found["sides"], found["sides"]["fer-keras"]["versions"]
     lines = [
-        f"| {MEASURED} | PrivateTest | clean | model | faces/s | memory |",
+        "| model | PrivateTest | clean | file | faces/s | memory |",
         "|---|---|---|---|---|---|",
     ]
     for name, shown in PEERS.items():
@@ -152,9 +146,9 @@ def peers_table():
     return [
         *lines,
         "",
-        f"{found['data']['faces']:,} faces of FER2013 as crops, without looking for faces; {setting} of an"
-        f" {hardware['cpu']} with {hardware['cores']} cores ({packages}; `results/inference.json`). fer's network was"
-        " trained on FER2013 too; on which part of it, we do not know.",
+        f"Measured on {MEASURED}: {found['data']['faces']:,} face crops of FER2013, without face detection; {setting} of"
+        f" an {hardware['cpu']} with {hardware['cores']} cores ({packages}; `results/inference.json`). fer's network was"
+        " trained on FER2013, too; on which part of it is not known.",
     ]
 
 
@@ -171,26 +165,3 @@ def load_rows(load):
             f" {ours['seconds']:.2f} s, {ours['peak_mb']} MB | {ours['seconds'] / peer['seconds']:.2f} |"
         )
     return rows
-
-
-def fill(text):
-    """The README with every table between its markers made anew."""
-    tables = {"shipped": shipped_table, "article": article_table, "models": models_table, "speed": speed_table}
-    if "<!-- results:peers -->" in text:
-        tables["peers"] = peers_table
-    for name, table in tables.items():
-        start, end = f"<!-- results:{name} -->", f"<!-- /results:{name} -->"
-        if start not in text or end not in text:
-            sys.exit(f"README.md has no markers {start} ... {end}")
-        body = "\n".join([start, *table(), end])
-        text = re.sub(re.escape(start) + ".*?" + re.escape(end), lambda _, body=body: body, text, flags=re.S)
-    return text
-
-
-def main():
-    readme = ROOT / "README.md"
-    update(readme, fill(readme.read_text(encoding="utf-8")), check_option(__doc__), __spec__.name)
-
-
-if __name__ == "__main__":
-    main()
