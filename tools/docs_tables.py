@@ -1,4 +1,4 @@
-"""Put the figures of results/*.json into README.md and the pages of docs/, between their markers; with --check, only compare.
+"""Put the figures of results/*.json into README.md and docs/, between their markers; with --check, only compare.
 
 Usage: python -m tools.docs_tables [--check]
 """
