@@ -95,7 +95,7 @@ def test_private_test_is_left_out(whole: tuple[Path, dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     ("changes", "options", "error", "what"),
     [
-        (["data.validation=PrivateTest"], {}, RecipeError, "never looks at PrivateTest"),
+        (["data.validation=PrivateTest"], {}, RecipeError, "never uses PrivateTest"),
         (["data.validation=test"], {}, RecipeError, "it chooses on test"),
         (["data.train=test"], {}, RecipeError, "A search trains on Training"),
         ([], {"fold": "1-5"}, DataError, "'1-5' is no fold"),

@@ -29,7 +29,7 @@ from mien.models.load import DEFAULT, find_bundle, load_bundle
 
 Engine = Literal["auto", "ray", "local"]
 CROPS, DETECTED = 2048, 256
-"""How many rows a chunk has: face crops; images that a detector looks at, which takes far longer."""
+"""How many rows a chunk has: face crops; images with face detection, which takes far longer."""
 
 
 @dataclass
@@ -102,15 +102,15 @@ class Options:
     @property
     def rows(self) -> int:
         """How many rows a chunk has."""
-        wanted = self.chunk_size or (CROPS if self.detector == "none" else DETECTED)
-        return -(-wanted // self.batch) * self.batch
+        expected = self.chunk_size or (CROPS if self.detector == "none" else DETECTED)
+        return -(-expected // self.batch) * self.batch
 
     def chosen_engine(self) -> Literal["ray", "local"]:
         """The engine, ``auto`` resolved.
 
         Raises:
             DataError: where an address is given to processes of this machine.
-            MissingExtraError: where Ray is wanted and not installed.
+            MissingExtraError: where Ray is selected and not installed.
         """
         if self.engine == "local" and self.address:
             raise DataError("only Ray has an address", self.address, "Leave --engine local or --address away.")

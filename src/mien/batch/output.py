@@ -84,8 +84,8 @@ class Output:
         found = read_metadata(path)
         if found is None or found.job != self.job.digest:
             return None
-        wanted = (chunk.number, chunk.first, chunk.rows, chunk.digest)
-        if (found.number, found.first, found.rows, found.input) != wanted:
+        expected = (chunk.number, chunk.first, chunk.rows, chunk.digest)
+        if (found.number, found.first, found.rows, found.input) != expected:
             raise DataError("the input is not what it was when these rows were scored", path, _ELSEWHERE)
         return found
 

@@ -42,7 +42,7 @@ def filesystem(address: str) -> tuple[Any, str]:
 
     Raises:
         MissingExtraError: where fsspec, or the package that it needs for this protocol, is not installed.
-        DataError: where the address is of no protocol that fsspec knows, or not as its protocol wants it.
+        DataError: where the address is of no protocol that fsspec supports, or not as its protocol expects it.
     """
     core = require("fsspec.core", "score")
     try:

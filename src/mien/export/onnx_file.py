@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mien._utils.files import atomic
 from mien.errors import require
 from mien.models.bundle import Bundle
-from mien.models.onnx.checksum import BLANK, KEY, seal
+from mien.models.onnx.checksum import BLANK, KEY, with_checksum
 from mien.models.onnx.graph import NORM_EPSILON, Weights, build_graph
 
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
@@ -37,7 +37,7 @@ def save_onnx(bundle: Bundle, path: str | Path) -> Path:
 def serialized(model: Any) -> bytes:
     """An ``onnx.ModelProto`` as a file's bytes, with a checksum; equal models give equal bytes."""
     annotate(model, {KEY: BLANK})
-    return seal(model.SerializeToString(deterministic=True))
+    return with_checksum(model.SerializeToString(deterministic=True))
 
 
 def onnx_model(bundle: Bundle) -> Any:

@@ -185,7 +185,7 @@ def annotated_video(path: Path, video: Video) -> Iterator[Copy]:
             yield copy
         finally:
             with _removed_on_error(part, path):
-                # The rate is the mean one, so that of a whole file tells where its last frame ends.
+                # The rate is the mean one, so that of a whole file gives the end of its last frame.
                 copy.close(copy.frames / video.rate if copy.frames == video.expected else 0.0)
                 _check(part, copy.written)
 

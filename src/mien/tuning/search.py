@@ -109,7 +109,7 @@ def _splits(faces: Faces, recipe: Recipe, fold: str | None) -> tuple[Faces, tupl
         changes = (f"data.validation={Usage.TEST}", f"data.test={Usage.TEST}")
         return hold_out(faces, int(match[1]), int(match[2])), changes
     if recipe.data.validation != Usage.PUBLIC_TEST:
-        what = f"it chooses on {recipe.data.validation}, and a search never looks at {Usage.PRIVATE_TEST}"
+        what = f"it chooses on {recipe.data.validation}, and a search never uses {Usage.PRIVATE_TEST}"
         raise RecipeError(what, recipe.name, "Add --set data.validation=PublicTest, or --fold 1/5.")
     used = [USAGES.index(usage) for usage in (Usage.TRAINING, Usage.PUBLIC_TEST)]
     return replace(faces.take(np.isin(faces.usage, used)), name=faces.name), ()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.export.onnx_file import onnx_model, serialized
-from mien.models.onnx.checksum import BLANK, KEY, is_corrupt, seal
+from mien.models.onnx.checksum import BLANK, KEY, is_corrupt, with_checksum
 from support.bundles import small_bundle
 
 
@@ -33,4 +33,4 @@ def test_writing_a_sealed_model_again_gives_the_same_bytes() -> None:
 def test_bytes_without_a_sum_cannot_tell_and_cannot_be_sealed(data: bytes) -> None:
     assert not is_corrupt(data)
     with pytest.raises(ValueError, match="no place for the checksum"):
-        seal(data)
+        with_checksum(data)

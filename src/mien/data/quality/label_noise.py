@@ -65,7 +65,7 @@ def by_model(
     Args:
         faces: N faces.
         probabilities: float (M, C), rows summing to 1, of M faces. They must be held out: of a model that was not
-            trained on these faces, for one that has trained on a wrong label has learned to agree with it.
+            trained on these faces, for one that was trained on a wrong label often agrees with it.
         which: which faces these are, a mask bool (N,) or numbers int (M,); those without a label are passed over.
 
     Raises:

@@ -16,7 +16,7 @@ _BEFORE = b"\x0a" + bytes([len(KEY)]) + KEY.encode() + b"\x12" + bytes([len(BLAN
 """What protobuf writes before the sum: field 1 with the key, then field 2 with its length."""
 
 
-def seal(data: bytes) -> bytes:
+def with_checksum(data: bytes) -> bytes:
     """Write the sum into an ONNX file's bytes, whose metadata hold :data:`BLANK` under :data:`KEY`."""
     start = _place(data)
     if start is None:

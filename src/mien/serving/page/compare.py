@@ -14,7 +14,7 @@ from mien.data.faces import UNLABELLED
 from mien.models.spec import Head
 from mien.serving.page.common import clickable, pressed, refuse, shown_errors
 from mien.serving.page.data import Split, Store
-from mien.serving.page.html import PAGE, bars, gallery, picture, table
+from mien.serving.page.html import PAGE, bars, gallery, image_tag, table
 
 _PROGRESS = gr.Progress()
 _Chooser = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
@@ -104,7 +104,7 @@ class Comparison:
         label, name = split.label(number), escape(f"Face {number} of {split.name}")
         sides = "".join(self._side(model, pair.split, number, label) for model in (pair.first, pair.second))
         return (
-            f'<section class="mien-two" aria-label="{name}"><div>{picture(split.faces.images[number], name, "large")}'
+            f'<section class="mien-two" aria-label="{name}"><div>{image_tag(split.faces.images[number], name, "large")}'
             f"<p>{name}. Label: <b>{escape(label)}</b></p></div>{sides}</section>"
         )
 

@@ -31,7 +31,7 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Filters:
-    """Which faces of a split are wanted; what is None does not matter.
+    """The filters of a split's faces; None filters nothing.
 
     Attributes:
         true: the label's number.
@@ -59,7 +59,7 @@ class Split:
     Attributes:
         name: such as ``PublicTest``.
         faces: N faces.
-        leaked: bool (N,), where the pixels also stand in Training; None where that cannot be told.
+        leaked: bool (N,), where the pixels are also in Training; None where there is no Training.
         suspect: for a face whose label votes speak against, what they speak for; None without votes.
     """
 
@@ -73,20 +73,20 @@ class Split:
         label = int(self.faces.emotion[number])
         return NO_LABEL if label == UNLABELLED else self.faces.labels[label]
 
-    def matches(self, probabilities: NDArray[np.floating], wanted: Filters) -> NDArray[np.int64]:
+    def matches(self, probabilities: NDArray[np.floating], filters: Filters) -> NDArray[np.int64]:
         """The numbers of the faces that fit, rising, int64 (M,), given a model's answers, float (N, C)."""
-        said, sure, true = probabilities.argmax(1), probabilities.max(1), self.faces.emotion
-        fits = (sure >= wanted.low - 1e-9) & (sure <= wanted.high + 1e-9)
-        if wanted.true is not None:
-            fits &= true == wanted.true
-        if wanted.predicted is not None:
-            fits &= said == wanted.predicted
-        if wanted.wrong:
-            fits &= (true != UNLABELLED) & (said != true)
-        if wanted.leaked is not None and self.leaked is not None:
-            fits &= self.leaked == wanted.leaked
-        if wanted.suspect is not None and self.suspect is not None:
-            fits &= np.isin(np.arange(len(true)), list(self.suspect)) == wanted.suspect
+        predicted, sure, true = probabilities.argmax(1), probabilities.max(1), self.faces.emotion
+        fits = (sure >= filters.low - 1e-9) & (sure <= filters.high + 1e-9)
+        if filters.true is not None:
+            fits &= true == filters.true
+        if filters.predicted is not None:
+            fits &= predicted == filters.predicted
+        if filters.wrong:
+            fits &= (true != UNLABELLED) & (predicted != true)
+        if filters.leaked is not None and self.leaked is not None:
+            fits &= self.leaked == filters.leaked
+        if filters.suspect is not None and self.suspect is not None:
+            fits &= np.isin(np.arange(len(true)), list(self.suspect)) == filters.suspect
         return np.flatnonzero(fits)
 
     def confusion(self, probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -198,8 +198,8 @@ class _Once:
 def _split(data: Faces, name: str) -> Split:
     faces = data.select(name)
     training = data.usage == USAGES.index(Usage.TRAINING)
-    told = name != Usage.TRAINING and bool(training.any())
-    leaked = ~faces.clean(data.take(training)) if told else None
+    has_training = name != Usage.TRAINING and bool(training.any())
+    leaked = ~faces.clean(data.take(training)) if has_training else None
     voted = faces.votes is not None and faces.labels == LABELS
     suspect = {one.face: one.better for one in by_votes(faces)} if voted else None
     return Split(name, faces, leaked, suspect)

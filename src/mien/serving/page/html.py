@@ -28,7 +28,7 @@ def png(pixels: NDArray[np.uint8]) -> str:
     return data_uri(cv2.imencode(".png", ordered)[1].tobytes(), "image/png")
 
 
-def picture(pixels: NDArray[np.uint8], alt: str, kind: str = "") -> str:
+def image_tag(pixels: NDArray[np.uint8], alt: str, kind: str = "") -> str:
     """An image, enlarged without blur by the style ``mien-pixels``."""
     return f'<img class="mien-pixels {kind}" src="{png(pixels)}" alt="{escape(alt)}">'
 
@@ -55,7 +55,7 @@ def votes(counts: NDArray[np.integer]) -> str:
 
 
 def sender(message: Mapping[str, int], key: str) -> str:
-    """The attributes of a button that tells the page ``message`` when it is pressed; ``key`` keeps the focus on it."""
+    """The attributes of a button that sends the page ``message`` when it is pressed; ``key`` keeps the focus on it."""
     return f'type="button" data-send="{escape(json.dumps(dict(message)))}" data-key="{escape(key)}"'
 
 
@@ -118,7 +118,7 @@ def gallery(
 def _thumb(image: NDArray[np.uint8], number: int, chosen: bool, name: str, wrong: bool) -> str:
     return (
         f'<button class="mien-thumb{" wrong" if wrong else ""}" aria-pressed="{str(chosen).lower()}" '
-        f'title="{escape(name)}" {sender({"face": number}, f"face-{number}")}>{picture(image, name)}</button>'
+        f'title="{escape(name)}" {sender({"face": number}, f"face-{number}")}>{image_tag(image, name)}</button>'
     )
 
 

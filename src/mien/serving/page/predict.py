@@ -22,7 +22,7 @@ from mien.inference.predictor import Predictor
 from mien.inference.results import Face, Prediction
 from mien.inference.writers import columns, with_boxes
 from mien.serving.page.common import asset, refuse
-from mien.serving.page.html import bars, data_uri, notice, picture
+from mien.serving.page.html import bars, data_uri, image_tag, notice
 
 MOST_IMAGES = 20
 """How many images may come at once."""
@@ -127,7 +127,7 @@ def _card(upload: Upload, one: Prediction, max_pixels: int) -> str:
     for place, face in enumerate(one.faces, 1):
         left, top, width, height = face.box
         box = (left / across, top / down, width / across, height / down)
-        faces.append(_face(face, picture(crop_face(whole.pixels, box), f"Face {place}", "small"), place, many))
+        faces.append(_face(face, image_tag(crop_face(whole.pixels, box), f"Face {place}", "small"), place, many))
     none = notice(f"No face was detected. Is the image one face? Then check “{_ONE_FACE}”.") if not faces else ""
     rows = f'<div class="mien-faces{" many" if many else ""}">{"".join(faces)}</div>'
     return f'<article class="mien-card">{title}{shown}{none}{rows}</article>'
