@@ -30,7 +30,7 @@ def test_writing_a_sealed_model_again_gives_the_same_bytes() -> None:
 
 
 @given(data=st.binary(max_size=300))
-def test_bytes_without_a_sum_cannot_tell_and_cannot_be_sealed(data: bytes) -> None:
+def test_bytes_without_a_checksum_are_not_corrupt_and_cannot_get_one(data: bytes) -> None:
     assert not is_corrupt(data)
-    with pytest.raises(ValueError, match="no place for the checksum"):
+    with pytest.raises(ValueError, match="no checksum field"):
         with_checksum(data)
