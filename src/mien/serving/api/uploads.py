@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -120,8 +121,9 @@ class _Form(MultiPartParser):
             await self.parse()
             if not self._ended:
                 raise MultiPartException("Its end is missing.")
-        except MultiPartException as error:
-            detail = f"The form cannot be read: {error.message} Each part is an image with a file name."
+        except (MultiPartException, FormParserError) as error:
+            why = getattr(error, "message", error)
+            detail = f"The form cannot be read: {why} Each part is an image with a file name."
             raise Problem("bad-request", detail, _CLOSE) from error
         if not self.items:
             raise Problem("no-image", "The form has no part. Send each image as a part with a file name.")
