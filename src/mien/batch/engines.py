@@ -43,7 +43,7 @@ Running = dict["Future[Scored]", Chunk]
 
 
 def score_locally(job: Job, chunks: Iterator[Chunk], workers: int, stop: Event) -> Generator[Scored]:
-    """Score chunks in processes of this machine; a process that dies is replaced.
+    """Score chunks in processes of this machine, 0 for as many as cores; a process that dies is replaced.
 
     Chunks are taken as processes become free, and come back in the order in which they end. When ``stop`` is set the
     iterator ends at once; chunks in progress are dropped.
@@ -51,7 +51,8 @@ def score_locally(job: Job, chunks: Iterator[Chunk], workers: int, stop: Event) 
     Raises:
         ParallelError: where processes died again and again over the same chunk.
     """
-    deaths: Counter[int] = Counter()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers, deaths = workers or cores, Counter[int]()
     while not stop.is_set():
         running: Running = {}
         with worker_pool(workers, _begin, job) as pool:

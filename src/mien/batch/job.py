@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Event
@@ -165,7 +165,8 @@ def score(
             chunks = run.missing(collection.chunks(job.chunk_size))
             if (first := next(chunks, None)) is not None:
                 summary.engine = engine
-                run.write(_start(engine, job, chain([first], chunks), options, stop))
+                start = partial(score_on_ray, address=options.address) if engine == "ray" else score_locally
+                run.write(start(job, chain([first], chunks), options.workers, stop))
             summary.stopped = stop.is_set() and not run.is_complete
             if not summary.stopped:
                 run.finish(path if single else None)
@@ -212,21 +213,12 @@ class _Run:
         """Write that all is there, and make one file of it where a path is given."""
         one = self._summary
         figures = {"rows": one.rows, "errors": one.errors, "chunks": one.chunks, "plan": self._plan.hexdigest()}
-        self._output.finish(one.chunks, figures)
-        if path is not None:
-            self._output.merge(one.chunks, path, figures)
+        self._output.finish(figures, path)
 
     def _count(self, rows: int, errors: int) -> None:
         self._summary.rows += rows
         self._summary.errors += errors
         self._on_rows(rows)
-
-
-def _start(engine: str, job: Job, chunks: Iterator[Chunk], options: Options, stop: Event) -> Generator[Scored]:
-    if engine == "ray":
-        return score_on_ray(job, chunks, options.workers, stop, options.address)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return score_locally(job, chunks, options.workers or cores, stop)
 
 
 def _check_finished(found: dict[str, Any], collection: Collection, job: Job, options: Options, path: Path) -> None:

@@ -97,15 +97,21 @@ class Output:
             with atomic(path) as temporary:
                 temporary.write_bytes(scored.data)
 
-    def finish(self, chunks: int, figures: dict[str, Any]) -> None:
-        """Write the manifest, which says that all rows are there; a DataError where there are more than that."""
-        more = sum(1 for _ in self.folder.glob("part-*.parquet")) - chunks
+    def finish(self, figures: dict[str, Any], merged: Path | None) -> None:
+        """Write the manifest, which says that all rows are there, and make one file of all where a path is given.
+
+        Raises:
+            DataError: where there are other chunks, a chunk is damaged, or the disk cannot be written.
+        """
+        more = sum(1 for _ in self.folder.glob("part-*.parquet")) - figures["chunks"]
         if more:
             raise DataError(f"it holds {more:,} chunks more than the input has", self.folder, _ELSEWHERE)
         with _writing(self.folder):
             _write_json(self.folder / MANIFEST, figures)
+        if merged is not None:
+            self._merge(merged, figures)
 
-    def merge(self, chunks: int, path: Path, figures: dict[str, Any]) -> None:
+    def _merge(self, path: Path, figures: dict[str, Any]) -> None:
         """Make one file of the chunks, in order, and remove them; a row group is held at a time."""
         arrow, parquet = require("pyarrow", "score"), require("pyarrow.parquet", "score")
         footer = json.dumps({"model": self.job.bundle.card.name} | self.job.settings | figures)
@@ -115,9 +121,9 @@ class Output:
             parquet.ParquetWriter(temporary, columns, write_page_checksum=True) as writer,
         ):  # fmt: skip
             tables: list[Any] = []
-            for number in range(chunks):
+            for number in range(figures["chunks"]):
                 tables.append(_read(self.path(number)).replace_schema_metadata(columns.metadata))
-                if number == chunks - 1 or sum(map(len, tables)) >= _GROUP:
+                if number == figures["chunks"] - 1 or sum(map(len, tables)) >= _GROUP:
                     writer.write_table(arrow.concat_tables(tables))
                     tables.clear()
         with _writing(self.folder):
