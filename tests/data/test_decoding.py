@@ -1,4 +1,4 @@
-"""Images of every kind become upright RGB, for data sets and prediction alike, and what is none is refused with the reason."""
+"""Images of every kind become upright RGB, for data sets and prediction alike; others are refused with the reason."""
 
 from __future__ import annotations
 
