@@ -68,7 +68,7 @@ def test_spellings_that_differ_in_case_or_accents_are_one_class(tmp_path: Path) 
     [
         (("calm", "error"), "cannot be called 'error'"),
         (("calm", "Uncertain"), "cannot be called 'Uncertain'"),
-        (("resting", "testing"), "cannot be called 'testing', which names a split"),
+        (("resting", "testing"), "cannot be called 'testing', which is a split"),
         (("calm", "c" * 61), "at most 60 printable characters"),
     ],
 )
