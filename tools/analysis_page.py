@@ -212,7 +212,9 @@ def draw(levels):
     figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
     names = ["≤ 4" if row["votes"][0] == 0 else str(row["votes"][0]) for row in levels]
-    axes.plot(names, [100 * row["model"] for row in levels], marker="o", color="#2563eb", label="best predicts the label")
+    axes.plot(
+        names, [100 * row["model"] for row in levels], marker="o", color="#2563eb", label="best predicts the label"
+    )
     axes.plot(
         names, [100 * row["majority"] for row in levels], marker="s", color="#d97706", label="the most frequent emotion is the label"
     )  # fmt: skip
