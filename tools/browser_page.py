@@ -35,29 +35,29 @@ def page(found):
     return f"""# In a browser
 
 `examples/browser` is a page that runs an exported model on ONNX Runtime Web;
-[its README](../examples/browser/README.md) says how to start it.
+[its README](../examples/browser/README.md) explains how to start it.
 
 Made by `python -m tools.browser_page` from `results/browser.json`, which
 `{found["command"]}` wrote:
 {found["browser"]}, onnxruntime-web {version}, {hardware["cpu"]}.
-Time is the median over {faces["count"]} faces of {faces["split"]}, one by one, scaling and softmax included; Python is
-the same file in mien's session, in turns with the browser; each has one thread. Load average {load:.1f} on
-{hardware["cores"]} cores: above that number of cores the machine had other work, and both times are too long.
+Times are medians over {faces["count"]} faces of {faces["split"]}, one by one, scaling and softmax included; Python is
+the same file in mien's session, measured alternately with the browser; both use one thread. Load average {load:.1f} on
+{hardware["cores"]} cores: a load above the number of cores means other work on the machine, so both times are too long.
 
-| model | numbers | file | browser, a face | Python, a face | largest difference of a probability | same answer |
+| model | type | file | browser, per face | Python, per face | largest difference of a probability | same prediction |
 |---|---|---|---|---|---|---|
 {rows}
 
 Besides the model, the page loads the runtime: {megabytes(found["runtime_bytes"])}, uncompressed.
 
-The same to the bit: a picture of 48x48 pixels as PNG of eight bits, gray or colour, and its scaling. In the network
-only the order of additions of floats differs. In int8, where this moves a value over the edge of one of its 256 steps,
-a probability may be further apart than the table shows; the tests allow 0.01.
+Bit-identical: an image of 48x48 pixels as 8-bit PNG, gray or colour, and its scaling. In the network only the order of
+floating-point additions differs. In int8, where this moves a value across one of its 256 quantization steps, a
+probability may differ by more than the table shows; the tests allow 0.01.
 
-At most one of 255 gray levels apart: pictures of other sizes (a mean halfway between two levels may be rounded the
-other way, and OpenCV enlarges with rougher weights) and transparent ones. Further apart: JPEG (another decoder), photos
-with a side above 2,560 pixels (reduced in another way), 16 bits and CMYK. A browser that adds noise to what a canvas
-shows, against fingerprinting, adds it to the face, too.
+At most one of 255 gray levels apart: images of other sizes (a mean halfway between two levels may be rounded the other
+way, and OpenCV upscales with less precise weights) and transparent ones. Further apart: JPEG (another decoder), photos
+with a side above 2,560 pixels (downscaled by another method), 16-bit and CMYK images. A browser that adds noise to
+canvas pixels, as a protection against fingerprinting, adds it to the face, too.
 """
 
 

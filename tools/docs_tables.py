@@ -25,13 +25,13 @@ NEED = {
     "small_faces": "portraits, scikit-learn's photos",
     "browser": "npm, Chromium",
 }
-"""What a command needs beside the data and `mien[dev]`."""
+"""What a command needs besides the data and `mien[dev]`."""
 NAMED = {
-    "as it is": "`best` as it is, without training",
+    "as it is": "`best`, without training",
     "fast": "`fast`, from ImageNet",
-    "cnn-plain": "`cnn-plain`, from nothing",
+    "cnn-plain": "`cnn-plain`, from scratch",
 }
-"""What the ways of finetune_gain.json are called, where their command does not say it."""
+"""Names of the rows of finetune_gain.json that their command does not give."""
 COMMANDS = {"data_check": "mien data check D --json"}
 """Where a result does not name its command itself."""
 
@@ -74,7 +74,7 @@ def recipes_table():
         start = f"`{recipe.start}`" if recipe.start else "ImageNet" if recipe.imagenet else "random"
         rows.append([f"`{name}`", network(recipe), start, phases, recipe.data.validation, score])
     return table(
-        ["recipe", "network", "starts from", "what trains (epochs, optimizer)", "chosen on", "PrivateTest"], rows
+        ["recipe", "network", "starts from", "what trains (epochs, optimizer)", "selected on", "PrivateTest"], rows
     )
 
 
@@ -84,19 +84,19 @@ def data_table():
     rows = [
         ["groups of identical faces", f"{found['duplicate_groups']:,}, {found['duplicate_faces']:,} faces"],
         *(
-            [f"{split} faces that also stand in Training", f"{count:,} of {found['splits'][split]:,}"]
+            [f"{split} faces that are also in Training", f"{count:,} of {found['splits'][split]:,}"]
             for split, count in found["leaked"].items()
         ),
-        ["PrivateTest faces that also stand in PublicTest", f"{found['private_in_public']:,}"],
+        ["PrivateTest faces that are also in PublicTest", f"{found['private_in_public']:,}"],
         ["identical faces with different labels", f"{found['conflicting_groups']:,} groups"],
         ["groups of near duplicates", f"{found['near_duplicate_groups']:,}, {found['near_duplicate_faces']:,} faces"],
         *([f"{split} faces near one in Training", f"{count:,}"] for split, count in found["near_leaked"].items()),
-        ["labels that FER+ voters contradict", f"{found['suspect_labels']:,}"],
-        ["not a face, say most voters", f"{found['not_a_face']:,}"],
-        ["images of one gray", f"{found['constant']:,}"],
-        ["Happy faces for one of Disgust, Training", f"{found['imbalance']['Training']:.1f}"],
+        ["labels that the FER+ votes contradict", f"{found['suspect_labels']:,}"],
+        ["not a face, by most votes", f"{found['not_a_face']:,}"],
+        ["images of a single gray level", f"{found['constant']:,}"],
+        ["Happy faces per Disgust face, Training", f"{found['imbalance']['Training']:.1f}"],
     ]
-    return [*table(["trap", "how many"], rows), "", "From `results/data_check.json`: `mien data check D --json`."]
+    return [*table(["problem", "count"], rows), "", "From `results/data_check.json`: `mien data check D --json`."]
 
 
 def leaks_text():
@@ -106,7 +106,7 @@ def leaks_text():
     tests = sum(count for split, count in found["splits"].items() if split != "Training")
     clean = best["clean"]["accuracy"]
     return [
-        f"{leaked:,} of the {tests:,} test faces are, pixel for pixel, also in Training. A model that remembers its"
+        f"{leaked:,} of the {tests:,} test faces are, pixel for pixel, also in Training. A model that memorises its"
         f" training data is right on them for free: `best` scores {percent(best['accuracy'], 2)} on PrivateTest with"
         f" them and {percent(clean, 2)} without (`results/best.json`)."
     ]
@@ -154,7 +154,7 @@ def five_minutes_table():
 
 
 def score_table():
-    """A million rows through the command, by each way of sharing out the work that was measured."""
+    """A million rows through the command, by each engine that was measured."""
     runs = [run for run in map(read_result, ("score", "score_local")) if run["rows"] >= 1_000_000]
     head = ["", *(f"`--engine {run['engine']}`, {run['workers']} workers" for run in runs)]
 
@@ -163,32 +163,32 @@ def score_table():
 
     def memory(side):
         first, grown = "megabytes_by_quarter", "grown_megabytes_last_to_first_quarter"
-        return lambda run: f"{run[first][side][0]['mean']:.0f} MB, grown by {run[grown][side]:.1f} MB"
+        return lambda run: f"{run[first][side][0]['mean']:.0f} MB; {run[grown][side]:.1f} MB"
 
     share = "of_as_many_plain_predictors_as_workers"
     return table(
         head,
         [
             line("model", lambda run: f"`{run['model']}`"),
-            line("rows, each once and in order", lambda run: f"{run['rows_in_order_once']:,}"),
-            line("rows a second", lambda run: f"{run['rows_a_second']:,.0f}"),
-            line("of as many plain predictors of one thread", lambda run: f"{100 * run['efficiency'][share]:.0f} %"),
-            line("memory of the command, first quarter; by the last", memory("command")),
-            line("memory of the workers, first quarter; by the last", memory("workers")),
-            line("written a row", lambda run: f"{run['bytes_a_row_written']:.0f} bytes"),
+            line("rows, each exactly once and in order", lambda run: f"{run['rows_in_order_once']:,}"),
+            line("rows/s", lambda run: f"{run['rows_a_second']:,.0f}"),
+            line("relative to as many plain predictors", lambda run: f"{100 * run['efficiency'][share]:.0f} %"),
+            line("memory of the command in the first quarter; growth to the last", memory("command")),
+            line("memory of the workers in the first quarter; growth to the last", memory("workers")),
+            line("bytes written per row", lambda run: f"{run['bytes_a_row_written']:.0f}"),
         ],
     )
 
 
 def finetune_table():
-    """Accuracy of each way of learning three classes, by how many pictures there are of each."""
+    """Accuracy of each way to train three classes, by the number of images per class."""
     found = read_result("finetune_gain")
     sizes = sorted({row["faces_each"] for row in found["summary"]})
     named = {}
     for row in found["summary"]:
         spread = "" if row["deviation"] is None else f" ± {100 * row['deviation']:.1f}"
         named.setdefault(row["recipe"], {})[row["faces_each"]] = f"{100 * row['accuracy']:.1f}{spread} %"
-    head = ["pictures of each class to train on", *map(str, sizes)]
+    head = ["training images per class", *map(str, sizes)]
     rows = [
         [NAMED.get(recipe, f"`{recipe}`"), *(cells.get(size, "") for size in sizes)] for recipe, cells in named.items()
     ]

@@ -148,8 +148,7 @@ def peers_table():
         "",
         f"Measured on {MEASURED}: {found['data']['faces']:,} face crops of FER2013, without face detection; {setting}"
         f" of an {hardware['cpu']} with {hardware['cores']} cores ({packages}; `results/inference.json`). fer's network"
-        " was"
-        " trained on FER2013, too; on which part of it is not known.",
+        " was trained on FER2013, too; on which part of it is not known.",
     ]
 
 
