@@ -26,7 +26,7 @@ from mien.data.decoding import read_image
 from mien.data.synthetic import draw_faces
 from mien.evaluation.report.page import make_report
 from mien.inference import Predictor
-from mien.inference.writers import framed
+from mien.inference.writers import with_boxes
 from mien.serving.page.app import build_page, mount_page
 from mien.training import load_recipe, train
 from tools.page_screenshots import PATIENCE, served
@@ -49,8 +49,8 @@ def keep(picture: Image.Image, name: str) -> None:
 
 
 def annotated(photo: Path, predictor: Predictor) -> Image.Image:
-    """The photo's upper part with the face framed and named."""
-    whole = framed(read_image(photo), predictor.predict(photo))
+    """The photo's upper part with the face with_boxes and named."""
+    whole = with_boxes(read_image(photo), predictor.predict(photo))
     return whole.crop((0, 0, whole.width, whole.height * 7 // 10))
 
 
