@@ -30,12 +30,12 @@ def images(count: int) -> list[bytes]:
     return found
 
 
-def write_images(path: Path, blobs: Sequence[bytes | None], group: int = 100, **columns: Sequence[Any]) -> Path:
+def write_images(file: Path, blobs: Sequence[bytes | None], group: int = 100, **columns: Sequence[Any]) -> Path:
     """A parquet file with a column of images, and others."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     table = pa.table({"image": pa.array(blobs, pa.binary()), **columns})
-    pq.write_table(table, path, row_group_size=group)
-    return path
+    pq.write_table(table, file, row_group_size=group)
+    return file
 
 
 def rows_of(out: Path) -> list[dict[str, Any]]:
