@@ -1,6 +1,6 @@
 """The page: predictions for your images and for a data set, and two models compared. Gradio Blocks, all local.
 
-Nothing is asked of another host: fonts are the system's, scripts and styles come with Gradio or lie beside this file.
+Nothing is requested from another host: fonts are the system's, scripts and styles come with Gradio or this folder.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def mount_page(
 
 
 def _theme() -> gr.themes.Base:
-    """Gradio's plainest theme with the system's fonts, gray text that can be read (at least 4.5 to 1), boxes seen."""
+    """Gradio's plainest theme with the system's fonts, readable gray text (at least 4.5 to 1), visible boxes."""
     theme = gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=_FONT, font_mono=_MONO)
     return theme.set(
         body_text_color_subdued="*neutral_500",

@@ -27,7 +27,7 @@ _LISTS: Mapping[str, _Chooser] = {
 
 
 class Pair(NamedTuple):
-    """What the tab is asked for: two models, a split, and which faces to list."""
+    """The selection of the tab: two models, a split, and which faces to list."""
 
     first: str
     second: str
@@ -36,7 +36,7 @@ class Pair(NamedTuple):
 
 
 class Comparison:
-    """What the tab shows, as HTML, without its wiring; both models answer which label the data set has.
+    """What the tab shows, as HTML, without its wiring; both models predict the label of the data set.
 
     Args:
         store: the data and the models.
@@ -72,13 +72,13 @@ class Comparison:
     def _counts(self, pair: Pair, answers: list[NDArray[np.float64]], split: Split) -> str:
         one, other = (rows.argmax(1) == split.faces.emotion for rows in answers)
         known = split.faces.emotion != UNLABELLED
-        said = answers[0].argmax(1) != answers[1].argmax(1)
+        differ = answers[0].argmax(1) != answers[1].argmax(1)
         counts = {
             "both correct": one & other,
             f"only {pair.first} correct": one & ~other,
             f"only {pair.second} correct": other & ~one,
             "both wrong": known & ~one & ~other,
-            "predictions differ": said,
+            "predictions differ": differ,
         }
         rows = [[name, f"{int(found.sum()):,}", _percent(float(found.mean()))] for name, found in counts.items()]
         return table(["Faces", "Number", "Share"], rows, "The same faces, both models")

@@ -1,4 +1,4 @@
-"""What the page shows of a data set: models' answers on whole splits, computed once, and faces that fit a filter."""
+"""What the page shows of a data set: models' answers on whole splits, computed once, and faces that match a filter."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ STEP = 512
 
 T = TypeVar("T")
 Progress = Callable[[float], None]
-"""Told the share that is done, 0 to 1."""
+"""Called with the share that is done, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which faces of a split are wanted; what is None does not matter.
+    """Which faces of a split are selected; what is None does not matter.
 
     Attributes:
         true: the label's number.
-        predicted: the number of the class that the model names.
-        wrong: only faces whose label the model does not name.
-        low: the least probability of the class that the model names, 0 to 1.
+        predicted: the number of the predicted class.
+        wrong: only faces whose predicted class is not the label.
+        low: the least probability of the predicted class, 0 to 1.
         high: the greatest.
-        leaked: whether the face's pixels also stand in Training.
+        leaked: whether the face's pixels are also in Training.
         suspect: whether votes speak against the face's label.
     """
 
@@ -59,7 +59,7 @@ class Split:
     Attributes:
         name: such as ``PublicTest``.
         faces: N faces.
-        leaked: bool (N,), where the pixels also stand in Training; None where that cannot be told.
+        leaked: bool (N,), where the pixels are also in Training; None where that is unknown.
         suspect: for a face whose label votes speak against, what they speak for; None without votes.
     """
 
@@ -73,20 +73,20 @@ class Split:
         label = int(self.faces.emotion[number])
         return NO_LABEL if label == UNLABELLED else self.faces.labels[label]
 
-    def matches(self, probabilities: NDArray[np.floating], wanted: Filters) -> NDArray[np.int64]:
-        """The numbers of the faces that fit, rising, int64 (M,), given a model's answers, float (N, C)."""
-        said, sure, true = probabilities.argmax(1), probabilities.max(1), self.faces.emotion
-        fits = (sure >= wanted.low - 1e-9) & (sure <= wanted.high + 1e-9)
-        if wanted.true is not None:
-            fits &= true == wanted.true
-        if wanted.predicted is not None:
-            fits &= said == wanted.predicted
-        if wanted.wrong:
-            fits &= (true != UNLABELLED) & (said != true)
-        if wanted.leaked is not None and self.leaked is not None:
-            fits &= self.leaked == wanted.leaked
-        if wanted.suspect is not None and self.suspect is not None:
-            fits &= np.isin(np.arange(len(true)), list(self.suspect)) == wanted.suspect
+    def matches(self, probabilities: NDArray[np.floating], filters: Filters) -> NDArray[np.int64]:
+        """The numbers of the matching faces, rising, int64 (M,), given a model's answers, float (N, C)."""
+        predicted, confidence, true = probabilities.argmax(1), probabilities.max(1), self.faces.emotion
+        fits = (confidence >= filters.low - 1e-9) & (confidence <= filters.high + 1e-9)
+        if filters.true is not None:
+            fits &= true == filters.true
+        if filters.predicted is not None:
+            fits &= predicted == filters.predicted
+        if filters.wrong:
+            fits &= (true != UNLABELLED) & (predicted != true)
+        if filters.leaked is not None and self.leaked is not None:
+            fits &= self.leaked == filters.leaked
+        if filters.suspect is not None and self.suspect is not None:
+            fits &= np.isin(np.arange(len(true)), list(self.suspect)) == filters.suspect
         return np.flatnonzero(fits)
 
     def confusion(self, probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -97,7 +97,7 @@ class Split:
         return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
     def accuracy(self, probabilities: NDArray[np.floating]) -> tuple[float | None, float | None]:
-        """The share of faces named rightly, and the same without leaked ones; None where there is no such face."""
+        """The share of correct predictions, and the same without leaked ones; None where there is no such face."""
         known = self.faces.emotion != UNLABELLED
         hits = probabilities.argmax(1) == self.faces.emotion
         clean = None if self.leaked is None else known & ~self.leaked
@@ -105,7 +105,7 @@ class Split:
 
 
 class Store:
-    """A data set and what models say of it; safe to use from several threads.
+    """A data set and the predictions of models; safe to use from several threads.
 
     Args:
         models: the models, by the names under which the page offers them.
@@ -142,7 +142,7 @@ class Store:
         return every[head]
 
     def answer(self, model: str, split: str, face: int, head: Head) -> NDArray[np.float64]:
-        """What a model says of one face, float64 (C,).
+        """Prediction of one face, float64 (C,).
 
         Raises:
             DataError: as :meth:`answers`.
@@ -182,7 +182,7 @@ class _Once:
         if first:
             try:
                 future.set_result(make())
-            except BaseException as error:  # whatever it was, those who wait must hear of it
+            except BaseException as error:  # whatever it was, it must reach those who wait
                 with self._lock:
                     del self._found[key]
                 future.set_exception(error)
@@ -198,8 +198,8 @@ class _Once:
 def _split(data: Faces, name: str) -> Split:
     faces = data.select(name)
     training = data.usage == USAGES.index(Usage.TRAINING)
-    told = name != Usage.TRAINING and bool(training.any())
-    leaked = ~faces.clean(data.take(training)) if told else None
+    known = name != Usage.TRAINING and bool(training.any())
+    leaked = ~faces.clean(data.take(training)) if known else None
     voted = faces.votes is not None and faces.labels == LABELS
     suspect = {one.face: one.better for one in by_votes(faces)} if voted else None
     return Split(name, faces, leaked, suspect)

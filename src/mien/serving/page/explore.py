@@ -23,12 +23,12 @@ ANY = "any"
 _WHETHER: Mapping[str, bool | None] = {ANY: None, "only": True, "without": False}
 
 
-class Wanted(NamedTuple):
+class Selection(NamedTuple):
     """The settings of the tab as the page gives them, in the order of its inputs."""
 
     model: str
     split: str
-    question: str
+    output: str
     true: str
     predicted: str
     wrong: bool
@@ -38,8 +38,8 @@ class Wanted(NamedTuple):
     suspect: str
 
 
-class DetectedFaces(NamedTuple):
-    """A split with a model's answers, and the faces that fit the filters, int64 (M,)."""
+class MatchedFaces(NamedTuple):
+    """A split with a model's answers, and the faces that match the filters, int64 (M,)."""
 
     split: Split
     answers: NDArray[np.float64]
@@ -56,63 +56,63 @@ class Explorer:
     def __init__(self, store: Store) -> None:
         self.store, self.labels = store, store.data.labels
 
-    def head(self, wanted: Wanted) -> Head:
-        """Which of the model's answers is meant; its first where it has no such question."""
-        heads = outputs(self.store.models[wanted.model].bundle)
-        return heads.get(wanted.question, next(iter(heads.values())))
+    def head(self, selection: Selection) -> Head:
+        """Which of the model's outputs is selected; its first where it has no such output."""
+        heads = outputs(self.store.models[selection.model].bundle)
+        return heads.get(selection.output, next(iter(heads.values())))
 
-    def filters(self, wanted: Wanted) -> Filters:
-        """The filters that the settings mean."""
-        low, high = sorted((wanted.low, wanted.high))
-        true, predicted = (self._class(word) for word in (wanted.true, wanted.predicted))
+    def filters(self, selection: Selection) -> Filters:
+        """The filters of the settings."""
+        low, high = sorted((selection.low, selection.high))
+        true, predicted = (self._class(word) for word in (selection.true, selection.predicted))
         return Filters(
-            true, predicted, wanted.wrong, low, high, _WHETHER.get(wanted.leaked), _WHETHER.get(wanted.suspect)
+            true, predicted, selection.wrong, low, high, _WHETHER.get(selection.leaked), _WHETHER.get(selection.suspect)
         )
 
     def _class(self, word: str) -> int | None:
         return self.labels.index(word) if word in self.labels else None
 
-    def look(self, wanted: Wanted, progress: Any = lambda *_, **__: None) -> DetectedFaces:
-        """A model's answers on the wanted split, and the faces that fit."""
-        head = self.head(wanted)
-        answers = self.store.answers(wanted.model, wanted.split, head, shown_errors(progress, wanted.model))
-        split = self.store.split(wanted.split)
-        return DetectedFaces(split, answers, split.matches(answers, self.filters(wanted)))
+    def match(self, selection: Selection, progress: Any = lambda *_, **__: None) -> MatchedFaces:
+        """A model's answers on the selected split, and the faces that match."""
+        head = self.head(selection)
+        answers = self.store.answers(selection.model, selection.split, head, shown_errors(progress, selection.model))
+        split = self.store.split(selection.split)
+        return MatchedFaces(split, answers, split.matches(answers, self.filters(selection)))
 
-    def matrix(self, wanted: Wanted, looked: DetectedFaces) -> str:
+    def matrix(self, selection: Selection, matched: MatchedFaces) -> str:
         """The confusion matrix of the whole split."""
-        filters = self.filters(wanted)
-        return confusion(looked.split.confusion(looked.answers), self.labels, (filters.true, filters.predicted))
+        filters = self.filters(selection)
+        return confusion(matched.split.confusion(matched.answers), self.labels, (filters.true, filters.predicted))
 
-    def summary(self, looked: DetectedFaces) -> str:
-        """How many faces fit, and how good the model is on the split."""
-        accuracy, clean = looked.split.accuracy(looked.answers)
-        found = f"<b>{len(looked.matches):,}</b> of {len(looked.split.faces):,} faces match."
+    def summary(self, matched: MatchedFaces) -> str:
+        """How many faces match, and how accurate the model is on the split."""
+        accuracy, clean = matched.split.accuracy(matched.answers)
+        found = f"<b>{len(matched.matches):,}</b> of {len(matched.split.faces):,} faces match."
         right = "" if accuracy is None else f" Accuracy on the whole split: {accuracy:.2%}"
         rest = "" if clean is None else f"; {clean:.2%} on faces that are not also in Training"
         return f'<p role="status">{found}{right}{rest}{"." if right else ""}</p>'
 
-    def faces(self, looked: DetectedFaces, page: int, chosen: int) -> str:
-        """A page of the faces that fit, and the buttons to the others."""
-        said, split = looked.answers.argmax(1), looked.split
+    def faces(self, matched: MatchedFaces, page: int, chosen: int) -> str:
+        """A page of the matching faces, and the buttons to the others."""
+        said, split = matched.answers.argmax(1), matched.split
 
         def describe(number: int) -> tuple[str, bool]:
             name = f"Face {number}: {split.label(number)}, predicted {self.labels[said[number]]}"
             return name, split.faces.emotion[number] not in (UNLABELLED, said[number])
 
-        return gallery(split.faces.images, looked.matches, page, chosen, describe)
+        return gallery(split.faces.images, matched.matches, page, chosen, describe)
 
-    def face(self, wanted: Wanted, number: int, with_cam: bool) -> str:
+    def face(self, selection: Selection, number: int, with_cam: bool) -> str:
         """One face, enlarged: its label, bars, votes, and on request Grad-CAM."""
-        split = self.store.split(wanted.split)
+        split = self.store.split(selection.split)
         faces, number = split.faces, min(max(int(number), 0), len(split.faces) - 1)
-        row = self.store.answer(wanted.model, wanted.split, number, self.head(wanted))
+        row = self.store.answer(selection.model, selection.split, number, self.head(selection))
         label, said = split.label(number), self.labels[int(row.argmax())]
         name = escape(f"Face {number} of {split.name}")
         pictures = picture(faces.images[number], f"{name}, {label}", "large")
         if with_cam:
-            bundle = self.store.models[wanted.model].bundle
-            pictures += gradcam_image(bundle, faces.images[number], int(row.argmax()), said, self.head(wanted))
+            bundle = self.store.models[selection.model].bundle
+            pictures += gradcam_image(bundle, faces.images[number], int(row.argmax()), said, self.head(selection))
         shares = dict(zip(self.labels, row.tolist(), strict=True))
         counted = "" if faces.votes is None else votes(faces.votes[number])
         sure = f"{row.max():.1%}.{_verdict(label, said)}"
@@ -123,20 +123,20 @@ class Explorer:
             f'<p class="mien-quiet">Row {int(faces.row[number]):,} of {escape(faces.name)}</p></div></section>'
         )
 
-    def everything(self, wanted: Wanted, number: int, with_cam: bool, progress: Any) -> tuple[Any, ...]:
-        """All that the tab shows anew; the face stays where it fits, and else is the first that does."""
-        looked = self.look(wanted, progress)
-        last = len(looked.split.faces) - 1
+    def everything(self, selection: Selection, number: int, with_cam: bool, progress: Any) -> tuple[Any, ...]:
+        """All that the tab shows; the face stays where it matches, and else is the first that does."""
+        matched = self.match(selection, progress)
+        last = len(matched.split.faces) - 1
         number = min(number, last)
-        if len(looked.matches) and number not in looked.matches:
-            number = int(looked.matches[0])
-        page = int(np.searchsorted(looked.matches, number)) // PAGE
+        if len(matched.matches) and number not in matched.matches:
+            number = int(matched.matches[0])
+        page = int(np.searchsorted(matched.matches, number)) // PAGE
         return (
             gr.Slider(maximum=max(last, 1), value=number, label=f"Face, 0 to {last}"),
-            self.face(wanted, number, with_cam),
-            self.matrix(wanted, looked),
-            self.summary(looked),
-            self.faces(looked, page, number),
+            self.face(selection, number, with_cam),
+            self.matrix(selection, matched),
+            self.summary(matched),
+            self.faces(matched, page, number),
             page,
         )
 
@@ -164,7 +164,7 @@ def _marks(split: Split, number: int) -> str:
 
 @dataclass(frozen=True)
 class _Parts:
-    """The tab's components; ``settings`` in the order of :class:`Wanted`."""
+    """The tab's components; ``settings`` in the order of :class:`Selection`."""
 
     settings: list[Any]
     number: gr.Slider
@@ -204,14 +204,14 @@ def _laid_out(store: Store) -> _Parts:
 
 
 def _filter_inputs(store: Store) -> tuple[list[Any], gr.Button]:
-    """The filters in the order of :class:`Wanted`, and the button that clears them."""
+    """The filters in the order of :class:`Selection`, and the button that clears them."""
     classes, whether = [ANY, *store.data.labels], list(_WHETHER)
-    voted, told = store.data.votes is not None, Usage.TRAINING in store.splits
+    voted, has_training = store.data.votes is not None, Usage.TRAINING in store.splits
     with gr.Accordion("Filters", open=True):
         with gr.Row():
             true = gr.Dropdown(classes, value=ANY, label="True label", min_width=130)
             predicted = gr.Dropdown(classes, value=ANY, label="Predicted label", min_width=130)
-            leaked = gr.Dropdown(whether, value=ANY, label="Leaked", min_width=130, visible=told)
+            leaked = gr.Dropdown(whether, value=ANY, label="Leaked", min_width=130, visible=has_training)
             suspect = gr.Dropdown(whether, value=ANY, label="Suspect label", min_width=130, visible=voted)
         with gr.Row():
             low = gr.Slider(0, 1, 0, step=0.01, label="Probability from", min_width=160)
@@ -225,18 +225,18 @@ def _filter_inputs(store: Store) -> tuple[list[Any], gr.Button]:
 def _wire(explorer: Explorer, parts: _Parts, tab: gr.Tab) -> None:
     def find(number: float, cam: bool, progress: Any = _PROGRESS, *values: Any) -> tuple[Any, ...]:
         with refuse():
-            return explorer.everything(Wanted(*values), int(number), cam, progress)
+            return explorer.everything(Selection(*values), int(number), cam, progress)
 
     def turn(number: float, cam: bool, *values: Any) -> str:
         with refuse():
-            return explorer.face(Wanted(*values), int(number), cam)
+            return explorer.face(Selection(*values), int(number), cam)
 
     def press(number: float, cam: bool, page: int, event: gr.EventData, *values: Any) -> tuple[Any, ...]:
         with refuse():
-            wanted, at = Wanted(*values), pressed(event)
+            selection, at = Selection(*values), pressed(event)
             number, page = at.get("face", int(number)), at.get("page", page)
-            faces = explorer.faces(explorer.look(wanted), page, number)
-            return number, explorer.face(wanted, number, cam), faces, page
+            faces = explorer.faces(explorer.match(selection), page, number)
+            return number, explorer.face(selection, number, cam), faces, page
 
     every = [parts.number, parts.cam, *parts.settings]
     drawn = [parts.number, parts.face, parts.matrix, parts.summary, parts.faces, parts.page]

@@ -104,7 +104,7 @@ def gallery(
         matches: int64 (M,), the numbers of the faces of all pages.
         page: which page, from 0; where there is none such, the nearest.
         chosen: the number of the face that is shown large.
-        describe: what to call a face, by its number, and whether to frame it as wrongly named.
+        describe: what to call a face, by its number, and whether to frame it as an error.
     """
     if not len(matches):
         return notice("No face matches these filters.")

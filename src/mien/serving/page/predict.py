@@ -96,13 +96,13 @@ def show(predictor: Predictor, uploads: Sequence[Upload], crops: bool, least: fl
         least: a face whose most probable class is less probable is "uncertain".
     """
     data = [one.data for one in uploads]
-    found = predictor.crops(data) if crops else predictor.predict(data)
-    named = [_renamed(one, upload.name, least) for one, upload in zip(found, uploads, strict=True)]
-    faces = sum(len(one.faces) for one in named)
-    head = f"{_count(faces, 'face')} in {_count(len(named), 'image')}"
-    cards = (_card(upload, one, predictor.max_pixels) for upload, one in zip(uploads, named, strict=True))
+    predictions = predictor.crops(data) if crops else predictor.predict(data)
+    found = [_renamed(one, upload.name, least) for one, upload in zip(predictions, uploads, strict=True)]
+    faces = sum(len(one.faces) for one in found)
+    head = f"{_count(faces, 'face')} in {_count(len(found), 'image')}"
+    cards = (_card(upload, one, predictor.max_pixels) for upload, one in zip(uploads, found, strict=True))
     return (
-        f'<div class="mien-top"><p role="status"><b>{head}</b></p>{_downloads(named, predictor.labels)}</div>'
+        f'<div class="mien-top"><p role="status"><b>{head}</b></p>{_downloads(found, predictor.labels)}</div>'
         f"{''.join(cards)}"
     )
 
