@@ -58,7 +58,7 @@ def test_a_commit_can_be_named(hub: Hub, tmp_path: Path) -> None:
     first = push_model(tiny_upload(), REPO)
     assert first.url.endswith(first.revision)
     assert pull_model(REPO, tmp_path / "a", first.revision).revision == first.revision
-    assert f"GET /{REPO}/resolve/{first.revision}/best.mien" in hub.asked
+    assert f"GET /{REPO}/resolve/{first.revision}/best.mien" in hub.requests
 
 
 def test_a_model_that_is_not_what_its_card_says_is_not_kept(hub: Hub, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mien
 def test_names_that_are_none(hub: Hub, mien: Mien) -> None:
     ran = mien("pull", "not a name")
     assert (ran.code, "not a repository's name. Write OWNER/NAME." in ran.err) == (2, True)
-    assert not hub.asked
+    assert not hub.requests
 
 
 def test_what_does_not_go_up(hub: Hub, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_what_does_not_go_up(hub: Hub, tmp_path: Path) -> None:
         Upload(load_bundle(exported), model_card(bundle))
     with pytest.raises(HubError, match="does not state this model's SHA-256"):
         Upload(bundle, model_card(load_bundle("fast")))
-    assert not hub.asked
+    assert not hub.requests
 
 
 def test_a_private_repository_is_read_with_the_token(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Who may ask, and how often."""
+"""API keys and rate limits."""
 
 from __future__ import annotations
 
@@ -53,25 +53,25 @@ def test_a_wrong_or_missing_key_does_not(locked: httpx.Client, headers: dict[str
         assert ALICE not in answer.text
 
 
-def test_whether_it_lives_is_no_secret(locked: httpx.Client) -> None:
+def test_health_needs_no_key(locked: httpx.Client) -> None:
     assert [locked.get(path).status_code for path in ("/healthz", "/readyz", "/v1/openapi.json")] == [200] * 3
 
 
 def test_every_key_is_compared_whichever_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A comparison that stops at the first hit, or at the first differing byte, would tell by its time."""
+    """A comparison that stops at the first hit, or at the first differing byte, would leak the key by its time."""
     import hmac
 
-    seen: list[tuple[int, int]] = []
+    compared: list[tuple[int, int]] = []
     compare = hmac.compare_digest
-    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: seen.append((len(a), len(b))) or compare(a, b))
+    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append((len(a), len(b))) or compare(a, b))
     keys = Keys({"alice": ALICE, "bob": BOB})
     assert [keys.owner(key) for key in (ALICE, BOB, "", "x" * 1000)] == ["alice", "bob", None, None]
-    assert seen == [(32, 32)] * 8
+    assert compared == [(32, 32)] * 8
 
 
 def test_keys_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "keys"
-    file.write_text(f"# who may ask\n\nalice {ALICE}\n  {BOB}  \n", encoding="utf-8")
+    file.write_text(f"# keys\n\nalice {ALICE}\n  {BOB}  \n", encoding="utf-8")
     keys = Keys.read(file)
     assert (keys.owner(ALICE), keys.owner(BOB), keys.owner("alice")) == ("alice", "line 4", None)
 
@@ -103,7 +103,7 @@ def test_key_files_that_cannot_be_read(tmp_path: Path) -> None:
             Keys.read(tmp_path / name)
 
 
-def test_who_asks_too_often_waits_and_nobody_else(predictor: Predictor) -> None:
+def test_a_rate_limit_holds_for_its_owner_only(predictor: Predictor) -> None:
     app = create_app({"m": predictor}, Settings(rate=0.01, burst=2, threads=1), Keys({"alice": ALICE, "bob": BOB}))
     with running(app) as url, httpx.Client(base_url=url) as http:
         found = [http.get("/v1/models", headers={"X-API-Key": ALICE}) for _ in range(3)]

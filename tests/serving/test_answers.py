@@ -1,4 +1,4 @@
-"""What the service answers: the predictor's predictions, each to the request that asked for it."""
+"""What the service answers: the predictor's predictions, each to its own request."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ CROP = {"detector": "none"}
 PNG = {"Content-Type": "image/png"}
 
 
-def same(said: dict[str, Any], expected: Prediction) -> bool:
+def same(answer: dict[str, Any], expected: Prediction) -> bool:
     """Whether an answer's one face has the expected probabilities, to what a batch's size changes."""
-    (face,), (wanted,) = said["faces"], expected.faces
-    assert list(face["probabilities"]) == list(wanted.probabilities)
-    return bool(face["probabilities"] == pytest.approx(wanted.probabilities, abs=1e-5))
+    (face,), (true,) = answer["faces"], expected.faces
+    assert list(face["probabilities"]) == list(true.probabilities)
+    return bool(face["probabilities"] == pytest.approx(true.probabilities, abs=1e-5))
 
 
 def test_one_image_as_the_body(http: httpx.Client, files: list[bytes], alone: list[Prediction]) -> None:
     answer = http.post("/v1/predict", content=files[0], params=CROP, headers=PNG)
     assert answer.status_code == 200
-    said = schemas.Answer.model_validate(answer.json(), strict=True)
-    assert said.model == "first"
-    (image,) = said.images
+    found = schemas.Answer.model_validate(answer.json(), strict=True)
+    assert found.model == "first"
+    (image,) = found.images
     assert (image.name, image.width, image.height, image.error) == (None, 48, 48, None)
     assert (image.faces[0].box, image.faces[0].detection) == ([0, 0, 48, 48], None)
     assert image.faces[0].emotion == alone[0].faces[0].emotion
     assert same(answer.json()["images"][0], alone[0])
 
 
-def test_faces_are_looked_for(http: httpx.Client, predictor: Predictor, files: list[bytes]) -> None:
+def test_faces_are_detected(http: httpx.Client, predictor: Predictor, files: list[bytes]) -> None:
     answer = http.post("/v1/predict", content=files[1], headers={"Content-Type": "application/octet-stream"})
     assert len(answer.json()["images"][0]["faces"]) == len(predictor.predict(files[1]).faces)
 
@@ -52,12 +52,12 @@ def test_concurrent_requests_get_their_own_answers(
 ) -> None:
     assert len({str(one.faces[0].probabilities) for one in alone}) == len(files)
 
-    def ask(place: int) -> bool:
+    def post(place: int) -> bool:
         answer = http.post("/v1/predict", content=files[place], params=CROP, headers=PNG)
         return same(answer.json()["images"][0], alone[place])
 
     with ThreadPoolExecutor(16) as pool:
-        assert all(pool.map(ask, [place for _ in range(3) for place in range(len(files))]))
+        assert all(pool.map(post, [place for _ in range(3) for place in range(len(files))]))
 
 
 def test_files_of_a_form_that_cannot_be_read_do_not_stop_the_others(
@@ -67,17 +67,17 @@ def test_files_of_a_form_that_cannot_be_read_do_not_stop_the_others(
     sent = [("images", (name, data)) for name, data in zip(names, [files[3], b"no image", files[4], b""], strict=True)]
     answer = http.post("/v1/predict", files=sent, params=CROP | {"model": "second"})
     assert answer.status_code == 200
-    said = answer.json()
-    assert (said["model"], [one["name"] for one in said["images"]][:2]) == ("second", ["passwd", "b.png"])
-    assert same(said["images"][0], alone[3])
-    assert same(said["images"][2], alone[4])
-    assert [one["error"] is None for one in said["images"]] == [True, False, True, False]
-    assert said["images"][1]["faces"] == []
+    found = answer.json()
+    assert (found["model"], [one["name"] for one in found["images"]][:2]) == ("second", ["passwd", "b.png"])
+    assert same(found["images"][0], alone[3])
+    assert same(found["images"][2], alone[4])
+    assert [one["error"] is None for one in found["images"]] == [True, False, True, False]
+    assert found["images"][1]["faces"] == []
 
 
 def test_below_the_least_confidence_a_face_is_uncertain(http: httpx.Client, files: list[bytes]) -> None:
-    asked = CROP | {"min_confidence": "1"}
-    (face,) = http.post("/v1/predict", content=files[0], params=asked, headers=PNG).json()["images"][0]["faces"]
+    params = CROP | {"min_confidence": "1"}
+    (face,) = http.post("/v1/predict", content=files[0], params=params, headers=PNG).json()["images"][0]["faces"]
     assert face["emotion"] == "uncertain"
     assert face["confidence"] == max(face["probabilities"].values()) < 1
 
@@ -121,10 +121,15 @@ def test_what_is_refused_says_why(http: httpx.Client, request_: dict[str, Any], 
 def check_problem(answer: httpx.Response, kind: str) -> None:
     status, title = KINDS[kind]
     assert answer.headers["Content-Type"] == "application/problem+json"
-    said = answer.json()
-    assert (said["type"], said["title"], said["status"], answer.status_code) == (PREFIX + kind, title, status, status)
-    assert len(said["detail"]) > 10
-    assert said["request_id"] == answer.headers["X-Request-ID"]
+    found = answer.json()
+    assert (found["type"], found["title"], found["status"], answer.status_code) == (
+        PREFIX + kind,
+        title,
+        status,
+        status,
+    )
+    assert len(found["detail"]) > 10
+    assert found["request_id"] == answer.headers["X-Request-ID"]
 
 
 def test_a_body_without_a_length_is_refused_once_it_is_too_large(http: httpx.Client) -> None:
@@ -147,12 +152,12 @@ def test_other_paths_and_methods(http: httpx.Client) -> None:
     assert http.get("/v1/predict").headers["Allow"] == "POST"
 
 
-def test_request_ids_are_kept_where_they_are_sane(http: httpx.Client) -> None:
+def test_valid_request_ids_are_kept(http: httpx.Client) -> None:
     assert http.get("/healthz", headers={"X-Request-ID": "a-1_b.2"}).headers["X-Request-ID"] == "a-1_b.2"
     for bad in ("", "a b", "x" * 65, '"}\\n'):
-        told = http.get("/healthz", headers={"X-Request-ID": bad}).headers["X-Request-ID"]
-        assert len(told) == 32
-        assert told.isalnum()
+        returned = http.get("/healthz", headers={"X-Request-ID": bad}).headers["X-Request-ID"]
+        assert len(returned) == 32
+        assert returned.isalnum()
 
 
 def test_headers_that_protect(http: httpx.Client) -> None:
@@ -164,7 +169,7 @@ def test_headers_that_protect(http: httpx.Client) -> None:
     assert "default-src 'none'" in http.get("/v1/models").headers["Content-Security-Policy"]
 
 
-def test_other_origins_may_ask_only_where_they_are_named(http: httpx.Client, predictor: Predictor) -> None:
+def test_other_origins_are_allowed_only_where_they_are_listed(http: httpx.Client, predictor: Predictor) -> None:
     origin = {"Origin": "https://example.org"}
     assert "Access-Control-Allow-Origin" not in http.get("/healthz", headers=origin).headers
     with running(create_app({"m": predictor}, Settings(origins=("https://example.org",)))) as url:
@@ -178,14 +183,14 @@ def test_the_openapi_has_examples_that_are_valid_and_every_problem(http: httpx.C
     assert set(paths) == {"/v1/predict", "/v1/models", "/metrics", "/healthz", "/readyz"}
     (example,) = schemas.Answer.model_config["json_schema_extra"]["examples"]  # type: ignore[index,call-overload,union-attr]
     schemas.Answer.model_validate(example, strict=True)
-    told = {
+    returned = {
         kind
         for operation in paths.values()
         for one in operation.values()
         for answer in one["responses"].values()
         for kind in answer.get("content", {}).get("application/problem+json", {}).get("examples", {})
     }
-    assert told == set(KINDS) - {"not-found", "method-not-allowed"}
+    assert returned == set(KINDS) - {"not-found", "method-not-allowed"}
 
 
 def test_what_was_answered_is_counted(predictor: Predictor, files: list[bytes]) -> None:
@@ -217,7 +222,7 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 def test_uploads_are_never_written_to_disk(http: httpx.Client) -> None:
     """Starlette's own reader of forms would write parts above 1 MB to a temporary file."""
     global _watching
-    sys.addaudithook(_watch)  # it cannot be taken away, only be told not to look
+    sys.addaudithook(_watch)  # it cannot be taken away, only be returned not to look
     large = encoded(np.random.default_rng(0).integers(0, 256, (1500, 1500), "uint8"))
     assert len(large) > 2_000_000
     _watching = True

@@ -1,4 +1,4 @@
-"""The client: predictions like the predictor's own, and errors that say what to do; and the document's examples."""
+"""The client: predictions like the predictor's own, and errors with a remedy; and the document's examples."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_predictions_are_the_predictors(url: str, files: list[bytes], alone: lis
     assert unsure.faces[0].emotion == UNCERTAIN
 
 
-def test_a_request_may_ask_for_small_faces(url: str) -> None:
+def test_a_request_may_set_min_face(url: str) -> None:
     """Where it does not, the note says what is out of reach; the service's limits bound what it costs."""
     buffer = io.BytesIO()
     Image.new("L", (3000, 200)).save(buffer, "PNG")
@@ -82,11 +82,11 @@ def test_a_service_that_is_not_there() -> None:
 class Busy(BaseHTTPRequestHandler):
     """Another server: busy the first two times, then an answer that is not JSON."""
 
-    asked = 0
+    requests = 0
 
     def do_GET(self) -> None:
-        Busy.asked += 1
-        self.send_response(429 if Busy.asked <= 2 else 200)
+        Busy.requests += 1
+        self.send_response(429 if Busy.requests <= 2 else 200)
         self.send_header("Retry-After", "0")
         self.send_header("Content-Length", "4")
         self.end_headers()
@@ -96,13 +96,13 @@ class Busy(BaseHTTPRequestHandler):
         pass
 
 
-def test_it_asks_again_where_the_service_is_busy() -> None:
+def test_it_repeats_a_request_where_the_service_is_busy() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         with Client(address, retries=1) as client, pytest.raises(ServiceError, match="status 429") as caught:
             client.models()
-        assert (caught.value.status, Busy.asked) == (429, 2)
+        assert (caught.value.status, Busy.requests) == (429, 2)
         with Client(address) as client, pytest.raises(ServiceError, match="no mien service"):
             client.models()
         server.shutdown()
@@ -114,7 +114,7 @@ def examples(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def documented(predictor: Predictor, files: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> object:
-    """A service as the document starts it, and a folder with the pictures that it names."""
+    """A service as the document starts it, and a folder with the images that it uses."""
     folder = tmp_path_factory.mktemp("documented")
     for name in ("face.png", "photo.png"):
         (folder / name).write_bytes(files[0])

@@ -91,7 +91,7 @@ def test_it_stops_in_order_and_logs_no_secret(tmp_path: Path, files: list[bytes]
     keys.write_text(f"alice {KEY}\n", encoding="utf-8")
     with served(errors, "--api-key-file", str(keys)) as (url, process):
         sent = [("images", ("a secret name.png", files[0]))]
-        allowed = {"Authorization": f"Bearer {KEY}", "X-Request-ID": "told-1"}
+        allowed = {"Authorization": f"Bearer {KEY}", "X-Request-ID": "request-1"}
         answer = httpx.post(f"{url}/v1/predict?detector=none", files=sent, headers=allowed, timeout=60)
         assert answer.status_code == 200
         assert httpx.post(f"{url}/v1/predict", content=files[0], headers={"X-API-Key": "wrong"}).status_code == 401
@@ -108,8 +108,8 @@ def test_it_stops_in_order_and_logs_no_secret(tmp_path: Path, files: list[bytes]
     text = errors.read_text()
     assert not any(secret in text for secret in (KEY, "secret name", "wrong"))
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-    (told,) = [line for line in lines if line.get("request_id") == "told-1"]
-    assert (told["owner"], told["path"], told["status"], told["faces"]) == ("alice", "/v1/predict", 200, 1)
+    (logged,) = [line for line in lines if line.get("request_id") == "request-1"]
+    assert (logged["owner"], logged["path"], logged["status"], logged["faces"]) == ("alice", "/v1/predict", 200, 1)
     assert "Traceback" not in text
 
 
@@ -118,16 +118,16 @@ def test_a_killed_worker_loses_only_its_own_requests(tmp_path: Path, files: list
     errors = tmp_path / "stderr"
     with served(errors, "--workers", "2", "--body-timeout", "300") as (url, process):
         workers = eventually(lambda: listening(children(process.pid), url), 2)
-        asked: dict[int, list[socket.socket]] = {worker: [] for worker in workers}
+        pending: dict[int, list[socket.socket]] = {worker: [] for worker in workers}
         deadline = time.monotonic() + 60
-        while not all(asked.values()) or sum(map(len, asked.values())) < 8:
+        while not all(pending.values()) or sum(map(len, pending.values())) < 8:
             assert time.monotonic() < deadline
             connection = begun(url, files[0])
-            asked[owner_of(connection, workers)].append(connection)
+            pending[owner_of(connection, workers)].append(connection)
         killed, other = workers
         os.kill(killed, signal.SIGKILL)
-        assert all(finished(one, files[0]).startswith(b"HTTP/1.1 200 ") for one in asked[other])
-        assert {finished(one, files[0]) for one in asked[killed]} == {b""}
+        assert all(finished(one, files[0]).startswith(b"HTTP/1.1 200 ") for one in pending[other])
+        assert {finished(one, files[0]) for one in pending[killed]} == {b""}
         eventually(lambda: [one for one in children(process.pid) if rows(port_of(url), one, "0A")], 2)
         for _ in range(4):
             assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
@@ -158,7 +158,7 @@ def listening(processes: list[int], url: str) -> list[int]:
 
 
 def polled(process: int) -> bool:
-    """Whether a process has an event loop and threads that look and name."""
+    """Whether a process has an event loop and threads that detect and classify."""
     try:
         return len(list(Path(f"/proc/{process}/task").iterdir())) >= 4
     except FileNotFoundError:
@@ -170,11 +170,11 @@ def port_of(url: str) -> int:
 
 
 def rows(port: int, process: int, state: str, remote: int | None = None) -> list[str]:
-    """The inodes of a process's TCP sockets at a local port, as /proc tells them."""
-    held = set()
+    """The inodes of a process's TCP sockets at a local port, as /proc has them."""
+    inodes = set()
     for entry in Path(f"/proc/{process}/fd").glob("*"):
         try:
-            held.add(str(entry.readlink()))
+            inodes.add(str(entry.readlink()))
         except FileNotFoundError:
             continue
     found = []
@@ -182,7 +182,7 @@ def rows(port: int, process: int, state: str, remote: int | None = None) -> list
         cells = line.split()
         here, there = (int(cell.rpartition(":")[2], 16) for cell in cells[1:3])
         fits = here == port and cells[3] == state and remote in (None, there)
-        found += [cells[9]] if fits and f"socket:[{cells[9]}]" in held else []
+        found += [cells[9]] if fits and f"socket:[{cells[9]}]" in inodes else []
     return found
 
 
@@ -219,7 +219,7 @@ def test_what_cannot_be_served_is_refused_before_anything_starts(mien: Callable[
             assert "Traceback" not in ran.err  # type: ignore[attr-defined]
 
 
-def test_answers_are_not_held_back_for_acknowledgements() -> None:
+def test_answers_do_not_wait_for_acknowledgements() -> None:
     """Nagle's algorithm and delayed acknowledgements together cost each answer 40 ms."""
     with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()

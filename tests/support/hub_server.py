@@ -1,4 +1,4 @@
-"""A stand-in of the Hugging Face Hub: what huggingface_hub asks of it to make, fill and read a model."""
+"""A stand-in of the Hugging Face Hub: what huggingface_hub needs to make, fill and read a model."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ TOKEN = "hf_" + "t" * 30
 
 @dataclass
 class Hub:
-    """Repositories, and what was asked.
+    """Repositories, and the requests to them.
 
     Attributes:
         url: its address.
         repos: the files of every repository.
         commits: how many commits each has had.
         blobs: large files by their SHA-256.
-        asked: method and path of every request.
-        answers: a status for paths that begin so, in place of an answer, with what the Hub says of it.
+        requests: method and path of every request.
+        answers: a status for paths that begin so, in place of an answer, with the Hub's error code.
         private: whether reading needs the token.
     """
 
@@ -33,7 +33,7 @@ class Hub:
     repos: dict[str, dict[str, bytes]] = field(default_factory=dict)
     commits: dict[str, int] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
     private: bool = False
 
@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.headers.get("Transfer-Encoding") == "chunked":
             self.body = self._chunks()
-        self.hub.asked.append(f"{method} {path}")
+        self.hub.requests.append(f"{method} {path}")
         for start, (status, code) in self.hub.answers.items():
             if path.startswith(start):
                 return self._send(status, b"{}", {"X-Error-Code": code} if code else {})
@@ -104,8 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._resolve(method, path)
         return self._send(404, b"{}")
 
-    def _create(self, wanted: dict[str, str]) -> None:
-        repo = f"{wanted['organization']}/{wanted['name']}"
+    def _create(self, body: dict[str, str]) -> None:
+        repo = f"{body['organization']}/{body['name']}"
         if repo in self.hub.repos:
             return self._json({"url": f"{self.hub.url}/{repo}"}, 409)
         self.hub.repos[repo] = {}
@@ -117,9 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.blobs[digest] = self.body
         return self._send(200, b"")
 
-    def _batch(self, wanted: dict[str, list[dict[str, object]]]) -> None:
+    def _batch(self, body: dict[str, list[dict[str, object]]]) -> None:
         found = [
-            one | {"actions": {"upload": {"href": f"{self.hub.url}/blobs/{one['oid']}"}}} for one in wanted["objects"]
+            one | {"actions": {"upload": {"href": f"{self.hub.url}/blobs/{one['oid']}"}}} for one in body["objects"]
         ]
         return self._json({"transfer": "basic", "objects": found})
 

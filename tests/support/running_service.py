@@ -41,7 +41,7 @@ def running(app: FastAPI, settings: Settings | None = None) -> Iterator[str]:
 
 
 def encoded(pixels: NDArray[np.uint8], form: str = "PNG") -> bytes:
-    """A picture as a file's bytes."""
+    """An image as a file's bytes."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, form)
     return buffer.getvalue()
@@ -54,7 +54,7 @@ def connected(url: str, seconds: float = 30) -> socket.socket:
 
 
 def rest_of(connection: socket.socket) -> bytes:
-    """All that still comes, until the other side closes."""
+    """All bytes that arrive until the other side closes."""
     parts = []
     while part := connection.recv(65536):
         parts.append(part)

@@ -54,5 +54,5 @@ def files(drawn: Faces) -> list[bytes]:
 
 @pytest.fixture(scope="session")
 def alone(predictor: Predictor, files: list[bytes]) -> list[Prediction]:
-    """What the predictor says of each of the files, one by one."""
+    """The prediction of each file, one by one."""
     return [predictor.crops([data])[0] for data in files]
