@@ -3,9 +3,9 @@
 Usage: python -m tools.cards [--check]
        python -m tools.cards --measure --data D      (writes results/certainty.json first)
 
-With --check nothing is written, and the exit code is 1 where a card is not what results/ and the bundle say. The
-pictures are plots: FER2013's faces are not copied into the project; the numbers of the most confident mistakes lead to
-them.
+With --check nothing is written, and the exit code is 1 where a card differs from results/ and the bundle. The
+images are plots: FER2013's faces are not copied into the project; the cards list the indices of the most confident
+errors.
 """
 
 import argparse
@@ -28,20 +28,20 @@ CERTAINTY = RESULTS / "certainty.json"
 SPLIT = "PrivateTest"
 WORST = 6
 
-ABOUT_DATA = """Four things with four origins, each with its own terms:
+ABOUT_DATA = """Four parts, each with its own terms:
 
 - **Code**: Apache-2.0.
-- **These weights**: trained by the makers of mien, who give them under Apache-2.0 as far as the rights are theirs.
-  Whether weights that were trained on pictures without a clear licence carry rights of others is not settled; mien
-  promises nothing about it, commercial use included.
-- **ImageNet pretraining**: training began with the MobileNet v1 weights that Google published (Apache-2.0), which
-  were trained on ImageNet; its pictures come from the web, for non-commercial research and education by its terms.
-- **FER2013's pictures**: found on the web by search words for a Kaggle competition in 2013 (Goodfellow et al.,
-  arXiv:1307.0414). They have no clear licence, and the people in them were not asked. They do not come with mien, nor
-  does any promise about their use. The FER+ votes (Barsoum et al., arXiv:1608.01041) are Microsoft's, published under
+- **These weights**: trained by the authors of mien, who license them under Apache-2.0 as far as the rights are theirs.
+  Whether weights that were trained on images without a clear licence carry rights of others is not settled; mien
+  makes no promise about it, commercial use included.
+- **ImageNet pretraining**: training started from the MobileNet v1 weights that Google published (Apache-2.0), which
+  were trained on ImageNet; its images come from the web, for non-commercial research and education by its terms.
+- **FER2013's images**: collected by web searches for a Kaggle competition in 2013 (Goodfellow et al.,
+  arXiv:1307.0414). They have no clear licence, and the people in them were not asked. mien ships none of them, and
+  makes no promise about their use. The FER+ votes (Barsoum et al., arXiv:1608.01041) are Microsoft's, published under
   the MIT licence.
 
-Labels are of the searchers, and many are doubtful: see docs/analysis.md."""
+The labels come from the search terms, and many are in doubt: see docs/analysis.md."""
 
 
 def measure(data, path):
@@ -91,20 +91,20 @@ def card(name):
 
 
 def worst(name, certainty):
-    """The most confident mistakes by their numbers, with the command that shows one."""
-    rows = ["| number | label | answer | most voters say |", "|---|---|---|---|"]
+    """The most confident errors by their indices, with the command that shows one."""
+    rows = ["| index | label | prediction | most votes |", "|---|---|---|---|"]
     for one in certainty["most_confident_mistakes"]:
         answer = f"{one['answer']}, {one['confidence']:.1%}"
-        rows.append(f"| {one['number']} | {one['label']} | {answer} | {one['most_voted'] or 'they do not agree'} |")
+        rows.append(f"| {one['number']} | {one['label']} | {answer} | {one['most_voted'] or 'no majority'} |")
     first = certainty["most_confident_mistakes"][0]["number"]
     return "\n".join(
         [
-            f"The most confident mistakes on {SPLIT} (results/certainty.json):",
+            f"The most confident errors on {SPLIT} (results/certainty.json):",
             "",
             *rows,
             "",
-            f"The pictures themselves are FER2013's and not in this card: `mien show {name} face.png --data D"
-            f" --split {SPLIT} --index {first}` draws the first.",
+            f"The images are FER2013's and not in this card: `mien show {name} face.png --data D"
+            f" --split {SPLIT} --index {first}` plots the first.",
         ]
     )
 
@@ -127,7 +127,7 @@ def picture(name):
             fontsize=8,
             color="white" if value > 0.5 else "#222222",
         )
-    left.set(xticks=range(len(names)), yticks=range(len(names)), yticklabels=names, xlabel="answer", ylabel="label")
+    left.set(xticks=range(len(names)), yticks=range(len(names)), yticklabels=names, xlabel="predicted", ylabel="label")
     left.set_xticks(range(len(names)), names, rotation=35, ha="right")
     left.set_title("share of each label's faces", fontsize=10)
     right.plot([0, 1], [0, 1], color="#999999", lw=1)
@@ -135,7 +135,7 @@ def picture(name):
     right.bar(
         certainty["confidence"], np.array(certainty["faces"]) / test["n"], width=0.05, color="#3d7ea6", alpha=0.25
     )
-    right.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the answer", ylabel="how often it is right")
+    right.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy")
     right.set_title(f"calibration, ECE {test['ece']:.3f}; bars: share of the faces", fontsize=10)
     right.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{name} on {SPLIT}: {test['accuracy']:.2%} of {test['n']:,} faces", fontsize=12)

@@ -30,13 +30,12 @@ PAGE = ROOT / "docs" / "commands.md"
 sys.path.insert(0, str(ROOT / "tests"))
 HEAD = """# Every command
 
-Made by `python -m tools.commands_page --run`: the outputs are what the commands printed, one after the other in
-one folder, on drawn faces, `photo.jpg` (matplotlib's sample photo) and `clip.mp4` (ten frames of it). A test runs them
-again.
+Made by `python -m tools.commands_page --run`: the outputs are those of the commands, run in this order in one folder,
+on drawn faces, `photo.jpg` (matplotlib's sample photo) and `clip.mp4` (ten frames of it). A test repeats them.
 
-Where a command takes a data set, it takes a file or folder in any layout; without one, `MIEN_DATA` names it. `--json`
-prints one JSON document. A refusal is one line that says what is wrong, where, and how to mend it, with exit code 2.
-Ctrl-C ends with 130 and leaves whole files.
+DATA is a file or folder in any [format](datasets.md), by default the one named in `MIEN_DATA`. `--json` prints one JSON
+document. An error is one line: what is wrong, where, and how to fix it, with exit code 2. Ctrl-C ends a command with
+exit code 130 and leaves complete files.
 """
 SESSIONS = {
     "data toy": ["mien data toy drawn --n 700"],
@@ -62,7 +61,7 @@ SESSIONS = {
     "export": ["mien export runs/toy toy.onnx"],
     "serve": ["mien serve --model runs/toy --no-page"],
 }
-"""In the order in which they run; a command that stands in the page but not here has its help alone."""
+"""In the order in which they run; for any other command the page has only the help."""
 
 
 def names():
@@ -112,7 +111,7 @@ def run_sessions(keep):
 
 
 def kept_sessions():
-    """The blocks that stand in the page."""
+    """The blocks of the page."""
     text = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
     found = re.findall(r"^## mien ([a-z -]+)\n\n```console\n(.*?)\n```", text, flags=re.M | re.S)
     return dict(found)

@@ -69,10 +69,10 @@ def measured(found):
     ]
     lines += streamed_rows(found["stream"]) + parallel_rows(found["parallel"])
     bytes_a_step = 4 * found["parameters"] / 1e6
-    what = "gradients that a process sends and receives a step: its trainable numbers, 4 bytes each"
+    what = "gradients that a process sends and receives per step: 4 bytes per trainable parameter"
     return [
         *lines,
-        row(what, f"{found['parameters']:,} numbers, {bytes_a_step:.1f} MB", "`mien summary fast`, counted"),
+        row(what, f"{found['parameters']:,} parameters, {bytes_a_step:.1f} MB", "`mien summary fast`"),
     ]
 
 
@@ -87,7 +87,7 @@ def streamed_rows(stream):
             side = one[how]
             lines += [
                 row(
-                    f"{size} {name}: one pass without training; peak memory; until the first batch can be had",
+                    f"{size} {name}: one pass without training; peak memory; until the first batch",
                     f"{side['pass_faces_a_second']:,} faces/s; {side['peak_mb_fed']:,} MB;"
                     f" {side['seconds_until_ready']:.1f} s",
                     where,
@@ -96,7 +96,7 @@ def streamed_rows(stream):
         spread = f"{ratio['median']:.3f} ({ratio['least']:.3f} to {ratio['most']:.3f})"
         lines += [row(f"{size}: seconds of training steps, streamed over in memory", spread, where)]
     shards = stream["large"]["shards"]
-    rate = f"{shards['faces_a_second']:,} faces/s; {shards['bytes_a_face']:,.0f} bytes a face"
+    rate = f"{shards['faces_a_second']:,} faces/s; {shards['bytes_a_face']:,.0f} bytes per face"
     return [*lines, row("writing shards, read back and checked; their size", rate, where)]
 
 
@@ -126,7 +126,7 @@ def parallel_rows(parallel):
         lines += [row(what, told, where)]
     if speed:
         ratio = speed["ratio"]
-        what = "faces a second, two processes with one thread over one process with two"
+        what = "faces/s, two processes with one thread over one process with two"
         spread = f"{ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f})"
         lines += [row(what, spread, where)]
     return lines
@@ -145,8 +145,8 @@ def projected(found):
     known = stream and stream["memory_a_face"]
     add("memory of a process, faces in memory, GB", known and (lambda n: short(held(stream, n) / 1e9)))
     add("memory of a process, streamed, GB", stream and (lambda n: short((stream["peak_mb"] * 2**20 + order(n)) / 1e9)))
-    add("steps an epoch, batches of 64", lambda n: f"{-(-n // found['batch']):,}")
-    add("core-hours an epoch of `fast`", lambda n: short(n * cost / 3600))
+    add("steps per epoch, batches of 64", lambda n: f"{-(-n // found['batch']):,}")
+    add("core-hours per epoch of `fast`", lambda n: short(n * cost / 3600))
     add(f"core-hours of `fast`, {EPOCHS} epochs", lambda n: short(EPOCHS * n * cost / 3600))
     add(
         "seconds for one process to read an epoch, without training",
@@ -176,11 +176,11 @@ def constants_of_scale(found):
     size = 4 * found["parameters"]
     bits = 2 * size * 8 / (0.1 * step) / 1e9
     return [
-        f"Cost: {MILLION * cost / 3600:.2f} core-hours for a million faces and epoch of `fast`, measured at"
+        f"Cost: {MILLION * cost / 3600:.2f} core-hours per million faces and epoch of `fast`, measured at"
         f" {SIZES[0]:,} faces and projected to all others.",
-        f"Network: a step of {batch} faces takes one core {step:.2f} s. Many processes in a ring send 2 x"
-        f" {size / 1e6:.1f} MB a step each, so with {batch} faces a process and step and a link of {bits:.1f} Gbit/s"
-        " for each the exchange would take a tenth of the step (projected). Fewer faces a process need more.",
+        f"Network: a step of {batch} faces takes one core {step:.2f} s. In a ring all-reduce each process sends 2 x"
+        f" {size / 1e6:.1f} MB per step, so with {batch} faces per process and step and a link of {bits:.1f} Gbit/s"
+        " each, the exchange would take a tenth of the step (projected). Fewer faces per process need more.",
     ]
 
 

@@ -23,7 +23,7 @@ AGES = ("young", "old")
 @pytest.mark.parametrize("name", shipped_models())
 def test_a_shipped_model_states_each_licence_and_its_limits(name: str) -> None:
     text = (CARDS / f"{name}.md").read_text(encoding="utf-8")
-    for words in ("**Code**", "**These weights**", "**ImageNet pretraining**", "**FER2013's pictures**"):
+    for words in ("**Code**", "**These weights**", "**ImageNet pretraining**", "**FER2013's images**"):
         assert words in text
     assert "Article 5(1)(f)" in text
     assert "not what the person feels" in text
@@ -51,7 +51,7 @@ def test_a_card_of_ones_own(mien: Mien, tiny_run: Run, drawn_csv: Path, drawn: F
     assert [one["dataset"]["split"] for one in front["model-index"][0]["results"]] == ["PublicTest", "PrivateTest"]
     assert "Drawn by a program; nobody is in them." in text
     assert "| young |" in text
-    assert "FER2013's pictures" not in text
+    assert "FER2013's images" not in text
 
 
 def test_a_card_without_figures_claims_none(tiny_run: Run) -> None:
