@@ -18,7 +18,7 @@ from mien.errors import DataError, ModelError
 from mien.evaluation import evaluate
 from mien.evaluation.compare import compare
 from mien.evaluation.external import Peer
-from mien.evaluation.prediction_table import predictions_csv
+from mien.evaluation.predictions import predictions_csv
 
 if TYPE_CHECKING:
     from mien.training import Run
@@ -127,7 +127,7 @@ def test_a_peer_gets_faces_and_rows_without_labels(leaky: Faces, tmp_path: Path)
         (
             "import sys; open(sys.argv[2], 'w').write('row,emotion\\n14,3\\n')",
             DataError,
-            "13 of 14 faces have no answer",
+            "13 of 14 faces have no prediction",
         ),
     ],
 )
