@@ -122,8 +122,8 @@ def test_a_peer_gets_faces_and_rows_without_labels(leaky: Faces, tmp_path: Path)
     ("text", "error", "fault"),
     [
         ("import sys; sys.exit('no weights here')", ModelError, "ended with exit code 1: no weights here"),
-        ("import os; os._exit(3)", ModelError, "ended with exit code 3: it said nothing"),
-        ("pass", ModelError, "it ended well but wrote no answers"),
+        ("import os; os._exit(3)", ModelError, "ended with exit code 3: it printed nothing"),
+        ("pass", ModelError, "its command succeeded but wrote no predictions"),
         (
             "import sys; open(sys.argv[2], 'w').write('row,emotion\\n14,3\\n')",
             DataError,
