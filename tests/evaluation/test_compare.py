@@ -18,7 +18,7 @@ from mien.errors import DataError, ModelError
 from mien.evaluation import evaluate
 from mien.evaluation.compare import compare
 from mien.evaluation.external import Peer
-from mien.evaluation.prediction_table import predictions_csv
+from mien.evaluation.predictions import predictions_csv
 
 if TYPE_CHECKING:
     from mien.training import Run
@@ -122,12 +122,12 @@ def test_a_peer_gets_faces_and_rows_without_labels(leaky: Faces, tmp_path: Path)
     ("text", "error", "fault"),
     [
         ("import sys; sys.exit('no weights here')", ModelError, "ended with exit code 1: no weights here"),
-        ("import os; os._exit(3)", ModelError, "ended with exit code 3: it said nothing"),
-        ("pass", ModelError, "it ended well but wrote no answers"),
+        ("import os; os._exit(3)", ModelError, "ended with exit code 3: it printed nothing"),
+        ("pass", ModelError, "its command succeeded but wrote no predictions"),
         (
             "import sys; open(sys.argv[2], 'w').write('row,emotion\\n14,3\\n')",
             DataError,
-            "13 of 14 faces have no answer",
+            "13 of 14 faces have no prediction",
         ),
     ],
 )

@@ -51,7 +51,7 @@ def test_faces_of_other_splits_are_passed_over(some_faces: Faces, tmp_path: Path
     ("lines", "words"),
     [
         (["row,age", "14,a", "99,b"], r"line 3: some faces has no face with the row '99'"),
-        (["row,age", "14,a", "14,b"], "line 3: row 14 stands on line 2 already"),
+        (["row,age", "14,a", "14,b"], "line 3: row 14 is on line 2 already"),
         (["row,age", "14,a,b"], "line 2: it has 3 fields, the header 2"),
         (["face,age", "14,a"], "it has the columns face, age"),
         (["row", "14"], "it has the columns row"),

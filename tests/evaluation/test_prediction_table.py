@@ -11,7 +11,7 @@ import pytest
 
 from mien.data.synthetic import draw_faces
 from mien.emotions import LABELS
-from mien.evaluation.prediction_table import predictions_csv
+from mien.evaluation.predictions import predictions_csv
 
 
 def test_one_row_a_face(tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from mien.data import Faces
 from mien.emotions import LABELS, Emotion
 from mien.errors import BadRowError, DataError
-from mien.evaluation.prediction_table import predictions_csv
-from mien.evaluation.predictions import read_predictions
+from mien.evaluation.predictions import predictions_csv, read_predictions
 
 SHARES = np.full((14, 7), 0.05)
 SHARES[np.arange(14), np.arange(14)[::-1] % 7] = 0.7
@@ -77,9 +76,9 @@ def test_lines_of_json(split: Faces, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (lambda lines: lines[:-1], "1 of 14 faces have no answer; the first is row 27"),
-        (lambda lines: lines[:1], "14 of 14 faces have no answer; the first is row 14"),
-        (lambda lines: [*lines, lines[3]], "line 16: row 16 has its answer on line 4 already"),
+        (lambda lines: lines[:-1], "1 of 14 faces have no prediction; the first is row 27"),
+        (lambda lines: lines[:1], "14 of 14 faces have no prediction; the first is row 14"),
+        (lambda lines: [*lines, lines[3]], "line 16: row 16 has its prediction on line 4 already"),
         (lambda lines: [*lines, "3,Happy"], "line 16: row 3 is no face of the split"),
         (lambda lines: [*lines[:2], "15,joyful?", *lines[3:]], "line 3: 'joyful?' is none of the seven emotions"),
         (lambda lines: [*lines[:2], "15,", *lines[3:]], "line 3: '' is none of the seven emotions"),
@@ -89,7 +88,7 @@ def test_lines_of_json(split: Faces, tmp_path: Path) -> None:
         (lambda lines: [*lines[:2], '15,"Happy', *lines[3:]], "it is not a row of a table"),
         (lambda lines: ["face,emotion", *lines[1:]], "its header must have the column row, and none twice"),
         (lambda lines: ["row,row", *lines[1:]], "its header must have the column row, and none twice"),
-        (lambda lines: ["row,answer", *lines[1:]], "line 2: it says no emotion, and no probability of Angry"),
+        (lambda lines: ["row,answer", *lines[1:]], "line 2: it has no emotion, and no probability of Angry"),
         (lambda lines: [], "its header must have the column row, and none twice; it has nothing"),
         (lambda lines: ['{"row": 14, "emotion": "happy"', *lines], "line 1: it is not JSON"),
         (lambda lines: ['{"row": 14, "emotion": null}'], "line 1: 'None' is none of the seven emotions"),

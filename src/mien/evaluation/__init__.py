@@ -1,4 +1,4 @@
-"""Evaluation: figures, pictures and tables of a model on a split. Needs the extra ``train``."""
+"""Evaluation: figures, plots and tables of a model on a split. Needs the extra ``train``."""
 
 from mien.evaluation.evaluator import Evaluation, evaluate
 

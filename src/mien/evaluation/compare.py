@@ -1,10 +1,11 @@
-"""Models, files of answers and other programs on one test split, beside each other."""
+"""Models, files of predictions and other programs on one test split, beside each other."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,25 @@ from mien.evaluation.evaluator import MAJORITY, check_labelled, clean_mask, eval
 from mien.evaluation.external import Peer
 from mien.evaluation.metrics import macro_f1
 from mien.evaluation.predictions import SUFFIXES, read_predictions
-from mien.evaluation.statistics import interval, mcnemar
+from mien.evaluation.statistics import mean, paired_difference
 from mien.models.load import load_bundle
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one side says of the N faces of a split.
+class Predictions:
+    """One side's predictions for the N faces of a split.
 
     Attributes:
-        name: what to call it.
-        source: where the answers come from, ready for JSON.
-        label: int64 (N,), a class each: which label it expects.
-        seen: int64 (N,), a class each: what it thinks that people see; the same but for models with a second head.
+        name: of the side.
+        source: where the predictions come from, ready for JSON.
+        label: int64 (N,), the predicted label.
+        shown: int64 (N,), what ``mien predict`` gives; the same but for models with a second head.
     """
 
     name: str
     source: dict[str, Any]
     label: NDArray[np.int64]
-    seen: NDArray[np.int64]
+    shown: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Comparison:
         data: name and fingerprint of the whole data set.
         split: the split's name.
         n: its faces.
-        clean: how many of them do not also stand in Training; None where that is not known.
+        clean: how many of them do not occur in Training; None where that is not known.
         rows: a dict for each side: ``name``, ``source``, ``n``, ``accuracy``, ``clean`` (``n`` and ``accuracy``),
             ``macro_f1``, ``ferplus`` (``n`` and ``agreement``; None without votes), and ``against_first``, None for the
             first: on all faces, and under ``clean`` on the clean ones, the ``difference`` of accuracy, its bootstrap
@@ -68,84 +69,77 @@ class Comparison:
 def compare(
     sides: Sequence[str | Path | Peer], data: Faces | str | Path, split: str = Usage.PRIVATE_TEST
 ) -> Comparison:
-    """Judge every side on one split, and each but the first against the first.
+    """Evaluate every side on one split, and compare each but the first against the first.
 
     Args:
-        sides: models (names, bundles, run folders, exported ONNX files), files of answers (``.csv``, ``.jsonl``,
+        sides: models (names, bundles, run folders, exported ONNX files), files of predictions (``.csv``, ``.jsonl``,
             ``.ndjson``: :func:`mien.evaluation.predictions.read_predictions`), and
             :class:`mien.evaluation.external.Peer`.
         data: faces, or any data set that :func:`mien.load_faces` reads.
         split: ``Training``, ``PublicTest``, ``PrivateTest`` or ``test`` (all that is not Training).
 
     Raises:
-        DataError: where there is no side, the faces have other classes than a model or no labels, or answers do not
-            fit them.
+        DataError: where there is no side, the faces have other classes than a model or no labels, or predictions do
+            not fit them.
         MienError: where the data, a model or a file cannot be read, or a peer fails.
     """
     if not sides:
-        raise DataError("nothing to compare", mend="Name models, files of answers, or a --peer.")
+        raise DataError("nothing to compare", mend="Name models, files of predictions, or a --peer.")
     whole = data if isinstance(data, Faces) else load_faces(data)
     faces = whole.select(split)
     check_labelled(faces)
     clean = clean_mask(whole, faces, split)
-    answers = _named_apart([_answers(side, whole, faces, split) for side in sides])
-    hits = [one.label == faces.emotion for one in answers]
+    found = [_predictions(side, whole, faces, split) for side in sides]
+    hits = [one.label == faces.emotion for one in found]
     rows = [
-        _figures(one, faces, hit, clean) | {"against_first": _against(hits[0], hit, clean) if place else None}
-        for place, (one, hit) in enumerate(zip(answers, hits, strict=True))
+        {"name": name}
+        | _figures(one, faces, hit, clean)
+        | {"against_first": None if one is found[0] else _against(hits[0], hit, clean)}
+        for name, one, hit in zip(_unique_names(found), found, hits, strict=True)
     ]
     about = {"name": whole.name, "fingerprint": whole.fingerprint}
     return Comparison(about, split, len(faces), None if clean is None else int(clean.sum()), rows)
 
 
-def _answers(side: str | Path | Peer, whole: Faces, faces: Faces, split: str) -> Answers:
+def _predictions(side: str | Path | Peer, whole: Faces, faces: Faces, split: str) -> Predictions:
     if isinstance(side, Peer):
-        said, source = side.ask(faces)
-        return Answers(side.name, {"kind": "peer"} | source, said, said)
+        predicted, source = side.predict(faces)
+        return Predictions(side.name, {"kind": "peer"} | source, predicted, predicted)
     path = Path(side)
     if path.suffix.lower() in SUFFIXES:
-        said = read_predictions(path, faces)
+        predicted = read_predictions(path, faces)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return Answers(path.stem, {"kind": "answers", "file": path.name, "sha256": digest}, said, said)
+        return Predictions(path.stem, {"kind": "answers", "file": path.name, "sha256": digest}, predicted, predicted)
     bundle = load_bundle(side)
     found = evaluate(bundle, whole, split)
     source = {"kind": "model", "sha256": bundle.sha256, "parameters": bundle.parameters}
-    return Answers(bundle.card.name, source, found.predicted, found.shown.argmax(1))
+    return Predictions(bundle.card.name, source, found.predicted, found.shown.argmax(1))
 
 
-def _named_apart(answers: Sequence[Answers]) -> list[Answers]:
-    """The same, with a number behind a name that an earlier one has."""
+def _unique_names(sides: Sequence[Predictions]) -> list[str]:
+    """The sides' names, with a number behind one that an earlier side has."""
     names: list[str] = []
-    for one in answers:
-        name, number = one.name, 1
-        while name in names:
-            number += 1
-            name = f"{one.name} ({number})"
-        names.append(name)
-    return [Answers(name, one.source, one.label, one.seen) for name, one in zip(names, answers, strict=True)]
+    for one in sides:
+        numbered = (f"{one.name} ({number})" for number in count(2))
+        names.append(next(name for name in chain([one.name], numbered) if name not in names))
+    return names
 
 
-def _figures(one: Answers, faces: Faces, hits: NDArray[np.bool_], clean: NDArray[np.bool_] | None) -> dict[str, Any]:
+def _figures(
+    one: Predictions, faces: Faces, hits: NDArray[np.bool_], clean: NDArray[np.bool_] | None
+) -> dict[str, Any]:
     return {
-        "name": one.name,
         "source": one.source,
         "n": len(faces),
         "accuracy": float(hits.mean()),
-        "clean": None if clean is None else {"n": int(clean.sum()), "accuracy": _mean(hits[clean])},
+        "clean": None if clean is None else {"n": int(clean.sum()), "accuracy": mean(hits[clean])},
         "macro_f1": macro_f1(np.eye(len(faces.labels))[one.label], faces.emotion),
-        "ferplus": None if faces.votes is None else ferplus_agreement(one.seen, faces),
+        "ferplus": None if faces.votes is None else ferplus_agreement(one.shown, faces),
     }
 
 
 def _against(first: NDArray[np.bool_], other: NDArray[np.bool_], clean: NDArray[np.bool_] | None) -> dict[str, Any]:
-    on_clean = None if clean is None or not clean.any() else _paired(first[clean], other[clean])
-    return _paired(first, other) | {"clean": on_clean}
-
-
-def _paired(first: NDArray[np.bool_], other: NDArray[np.bool_]) -> dict[str, Any]:
-    gain = other.astype(np.int64) - first
-    return {"difference": float(gain.mean()), "interval": interval(gain), "mcnemar": asdict(mcnemar(first, other))}
-
-
-def _mean(hits: NDArray[np.bool_]) -> float | None:
-    return float(hits.mean()) if len(hits) else None
+    on_clean = None
+    if clean is not None and clean.any():
+        on_clean = asdict(paired_difference(first[clean], other[clean]))
+    return asdict(paired_difference(first, other)) | {"clean": on_clean}

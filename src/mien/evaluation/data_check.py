@@ -40,10 +40,9 @@ def run_check(
 
     Args:
         faces: the set, read with ``skip_bad`` so that bad rows are findings.
-        model: a bundle, its file or a run folder, to look for suspect labels with. It judges the faces that it has not
-            seen: those of splits that it was not trained on, without identical or near duplicates in the split that
-            it was trained on.
-        out: a folder for ``check.json``, ``findings.csv`` and a picture of the worst of each kind.
+        model: a bundle, its file or a run folder, to find suspect labels with. It is applied to held-out faces: those
+            of splits that it was not trained on, without identical or near duplicates in its training split.
+        out: a folder for ``check.json``, ``findings.csv`` and an image grid of the worst of each kind.
         clean: where to write the set without what ``drop`` names (``.csv``, ``.parquet`` or a folder).
         drop: the kinds to leave out (:class:`mien.data.quality.clean.Drop`).
 
@@ -65,9 +64,9 @@ def run_check(
     if out is not None:
         require("matplotlib", "train")
     copies = find_copies(faces.images)
-    suspects, judged, why = _by_model(faces, copies, bundle)
+    suspects, checked, why = _by_model(faces, copies, bundle)
     quality = check_faces(faces, suspects, copies)
-    figures = quality.figures | {"model": judged, "seconds": round(time.perf_counter() - start, 2)}
+    figures = quality.figures | {"model": checked, "seconds": round(time.perf_counter() - start, 2)}
     if why:
         figures["notes"] = [note for note in quality.figures["notes"] if "no model" not in note] + [why]
     if clean is not None:
@@ -81,18 +80,18 @@ def run_check(
 def _by_model(
     faces: Faces, copies: Copies, bundle: Bundle | None
 ) -> tuple[list[Suspect] | None, dict[str, Any] | None, str | None]:
-    """Suspects by the model, how it judged, and why it could not."""
+    """Suspects by the model, its figures, and why there are none."""
     if bundle is None:
         return None, None, None
     name = bundle.card.name
     if bundle.card.labels != faces.labels:
-        return None, None, f"{name} knows other classes ({', '.join(bundle.card.labels)}), so it judges no labels"
-    judged = _held_out(faces, copies, bundle)
-    if not judged.any():
-        return None, None, f"there is no face that {name} was not trained on, so it judges no labels"
-    probabilities = Session(bundle).probabilities(faces.images[judged])[Head.LABELS]
-    found = by_model(faces, probabilities, judged)
-    figures = {"name": name, "sha256": bundle.sha256, "judged": int(judged.sum()), "suspects": len(found)}
+        return None, None, f"{name} knows other classes ({', '.join(bundle.card.labels)}), so it checks no labels"
+    held_out = _held_out(faces, copies, bundle)
+    if not held_out.any():
+        return None, None, f"there is no face that {name} was not trained on, so it checks no labels"
+    probabilities = Session(bundle).probabilities(faces.images[held_out])[Head.LABELS]
+    found = by_model(faces, probabilities, held_out)
+    figures = {"name": name, "sha256": bundle.sha256, "judged": int(held_out.sum()), "suspects": len(found)}
     return found, figures | _against_votes(faces, found), None
 
 
@@ -125,7 +124,7 @@ def check_outputs(out: str | Path | None, clean: str | Path | None) -> list[Path
 def write_check(quality: Quality, figures: dict[str, Any], out: Path) -> list[Path]:
     """Write ``check.json``, ``findings.csv`` and ``<kind>.png`` for each kind with faces to show; returns the files."""
     from mien.evaluation import plots
-    from mien.evaluation.image_grid import sheet
+    from mien.evaluation.image_grid import image_grid
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -136,7 +135,7 @@ def write_check(quality: Quality, figures: dict[str, Any], out: Path) -> list[Pa
         temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     write_findings(quality, files[1])
     for kind in Kind:
-        figure = sheet(quality, kind)
+        figure = image_grid(quality, kind)
         if figure is not None:
             plots.save(figure, out / f"{kind}.png")
             files.append(out / f"{kind}.png")

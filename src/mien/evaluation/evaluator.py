@@ -21,7 +21,7 @@ from mien.errors import DataError
 from mien.evaluation import plots
 from mien.evaluation.groups import group_figures, read_groups
 from mien.evaluation.metrics import summarize
-from mien.evaluation.prediction_table import predictions_csv
+from mien.evaluation.predictions import predictions_csv
 from mien.evaluation.statistics import interval, mean
 from mien.models.bundle import Bundle
 from mien.models.load import load_bundle

@@ -1,12 +1,12 @@
-"""Another program on the same faces: a command that gets them and writes what it says of each.
+"""Another program on the same faces: a command that gets them and writes its prediction for each.
 
-The command may live in a virtual environment of its own. It is run as ``COMMAND FACES.npz ANSWERS.csv``:
+The command may live in a virtual environment of its own. It is run as ``COMMAND FACES.npz PREDICTIONS.csv``:
 
 - ``FACES.npz`` holds ``images``, uint8 (N, 48, 48), gray, and ``row``, int64 (N,), each face's number in the data set;
   no labels.
-- ``ANSWERS.csv`` does not exist yet. The command writes it, as a table or as lines of JSON
+- ``PREDICTIONS.csv`` does not exist yet. The command writes it, as a table or as lines of JSON
   (:func:`mien.evaluation.predictions.read_predictions`), and ends with exit code 0.
-- The last line that it prints on its standard output, such as its version, is kept beside its figures.
+- The last line that it prints on its standard output, such as its version, is stored beside its figures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mien.data.faces import Faces
 from mien.errors import ModelError
 from mien.evaluation.predictions import read_predictions
 
-PROTOCOL = "It gets FACES.npz and ANSWERS.csv as its last two arguments, and writes the second."
+PROTOCOL = "It gets FACES.npz and PREDICTIONS.csv as its last two arguments, and writes the second."
 LONGEST = 200
 """How many characters of what a command prints are kept."""
 
@@ -55,40 +55,37 @@ class Peer:
             raise ModelError(f"{text!r} is not NAME=COMMAND", "--peer", PROTOCOL)
         return cls(name.strip(), command.strip())
 
-    def ask(self, faces: Faces) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    def predict(self, faces: Faces) -> tuple[NDArray[np.int64], dict[str, Any]]:
         """Run the command on faces.
 
         Returns:
-            int64 (N,), the emotion that it names for each face; and ``command``, ``seconds`` of wall time, its start
+            int64 (N,), the class that it predicts for each face; and ``command``, ``seconds`` of wall time, its start
             included, and ``says``, the last line that it printed.
 
         Raises:
-            ModelError: where the command does not start, fails, or writes no answers.
-            DataError: where its answers are not one for each face.
+            ModelError: where the command does not start, fails, or writes no predictions.
+            DataError: where its predictions are not one for each face.
         """
         with tempfile.TemporaryDirectory(prefix="mien-") as folder:
-            images, answers = Path(folder) / "faces.npz", Path(folder) / "answers.csv"
+            images, predictions = Path(folder) / "faces.npz", Path(folder) / "predictions.csv"
             np.savez(images, images=faces.images, row=faces.row)
             start = time.perf_counter()
-            says = self._run(images, answers)
+            printed = self._run(images, predictions)
             seconds = round(time.perf_counter() - start, 3)
-            if not answers.is_file():
-                raise ModelError("it ended well but wrote no answers", self._where, PROTOCOL)
-            return read_predictions(answers, faces), {"command": self.command, "seconds": seconds, "says": says}
+            return read_predictions(predictions, faces), {"command": self.command, "seconds": seconds, "says": printed}
 
-    @property
-    def _where(self) -> str:
-        return f"peer {self.name}"
-
-    def _run(self, images: Path, answers: Path) -> str:
+    def _run(self, images: Path, predictions: Path) -> str:
+        where = f"peer {self.name}"
         try:
-            command = [*shlex.split(self.command), str(images), str(answers)]
+            command = [*shlex.split(self.command), str(images), str(predictions)]
             done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         except (OSError, ValueError) as error:
-            raise ModelError(f"its command cannot be run ({error})", self._where, PROTOCOL) from error
+            raise ModelError(f"its command cannot be run ({error})", where, PROTOCOL) from error
         if done.returncode:
-            what = f"its command ended with exit code {done.returncode}: {_last(done.stderr) or 'it said nothing'}"
-            raise ModelError(what, self._where, PROTOCOL)
+            what = f"its command ended with exit code {done.returncode}: {_last(done.stderr) or 'it printed nothing'}"
+            raise ModelError(what, where, PROTOCOL)
+        if not predictions.is_file():
+            raise ModelError("its command succeeded but wrote no predictions", where, PROTOCOL)
         return _last(done.stdout)
 
 

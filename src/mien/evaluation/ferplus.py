@@ -25,6 +25,7 @@ from mien.data.writers import Layout, convert_faces
 from mien.emotions import FERPLUS_OF_EMOTION, LABELS
 from mien.errors import DataError
 from mien.evaluation.metrics import TINY, confusion, per_class
+from mien.evaluation.statistics import mean
 from mien.models.bundle import Bundle
 from mien.models.load import find_bundle, load_bundle
 from mien.models.onnx.session import Session
@@ -43,7 +44,7 @@ def eight_classes(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
 def ferplus_figures(probabilities: NDArray[np.floating], faces: Faces) -> dict[str, Any]:
     """How well a seven-class model does on FER+, by the official filtering (:mod:`mien.data.ferplus`).
 
-    Such a model cannot say contempt, so every face of contempt counts as a mistake.
+    Such a model cannot predict contempt, so every face of contempt counts as an error.
 
     Args:
         probabilities: float (N, 7), in the order of :class:`mien.Emotion`, rows summing to 1.
@@ -51,7 +52,7 @@ def ferplus_figures(probabilities: NDArray[np.floating], faces: Faces) -> dict[s
 
     Returns:
         ``classes`` (8), ``n`` (faces with a majority), ``left_out``, ``accuracy`` of the majority, ``contempt`` (faces
-        of contempt, all of them mistakes), ``accuracy_without_contempt``, ``macro_f1`` (mean of the eight classes' F1),
+        of contempt, all of them errors), ``accuracy_without_contempt``, ``macro_f1`` (mean of the eight classes' F1),
         ``cross_entropy`` with the distributions in nats (probabilities clipped at 1e-7) and ``distributions`` (how many
         faces have one), ``per_class`` and ``confusion`` (8 x 8: row FER+, column the model). Figures of no face at all
         are None.
@@ -66,33 +67,29 @@ def ferplus_figures(probabilities: NDArray[np.floating], faces: Faces) -> dict[s
         raise DataError(f"FER+ is for the seven emotions ({', '.join(LABELS)})", faces.name)
     if probabilities.shape != (len(faces), len(LABELS)):
         raise ValueError(f"probabilities must have the shape {(len(faces), len(LABELS))}, not {probabilities.shape}")
-    eight, seen = eight_classes(probabilities), majority_targets(faces.votes)
-    clear = seen != DROPPED
-    true, said = seen[clear], eight[clear].argmax(1)
-    classes = per_class(true, said, SEEN) if clear.any() else {}
+    eight, majority = eight_classes(probabilities), majority_targets(faces.votes)
+    clear = majority != DROPPED
+    true, predicted = majority[clear], eight[clear].argmax(1)
+    classes = per_class(true, predicted, SEEN) if clear.any() else {}
     scores = [one["f1"] for one in classes.values()]
     return {
         "classes": len(SEEN),
         "n": int(clear.sum()),
         "left_out": int((~clear).sum()),
-        "accuracy": _mean(true == said),
+        "accuracy": mean(true == predicted),
         "contempt": int((true == CONTEMPT).sum()),
-        "accuracy_without_contempt": _mean((true == said)[true != CONTEMPT]),
-        "macro_f1": _mean(np.array(scores)),
+        "accuracy_without_contempt": mean((true == predicted)[true != CONTEMPT]),
+        "macro_f1": mean(np.array(scores)),
         **_cross_entropy(eight, distribution_targets(faces.votes)),
         "per_class": classes,
-        "confusion": confusion(true, said, len(SEEN)).tolist() if clear.any() else [],
+        "confusion": confusion(true, predicted, len(SEEN)).tolist() if clear.any() else [],
     }
 
 
 def _cross_entropy(eight: NDArray[np.float64], targets: NDArray[np.float64]) -> dict[str, Any]:
     known = targets.sum(1) > 0
     nats = -(targets[known] * np.log(np.clip(eight[known], TINY, 1.0))).sum(1)
-    return {"cross_entropy": _mean(nats), "distributions": int(known.sum())}
-
-
-def _mean(values: NDArray[Any]) -> float | None:
-    return float(values.mean()) if len(values) else None
+    return {"cross_entropy": mean(nats), "distributions": int(known.sum())}
 
 
 def run_ferplus(
@@ -103,17 +100,17 @@ def run_ferplus(
     targets: str | Path | None = None,
     model: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Join FER+ to a set, count it, write it, and judge a model on the test splits.
+    """Join FER+ to a set, count it, write it, and evaluate a model on the test splits.
 
     Args:
         faces: the set.
         votes: ``fer2013new.csv``; without it, the votes that the set has.
         out: a ``.parquet`` for the faces with their votes; no other layout has room for them.
         targets: a CSV for both targets (:func:`mien.data.ferplus.write_targets`).
-        model: a bundle, its file or a run folder, judged on PublicTest and PrivateTest.
+        model: a bundle, its file or a run folder, evaluated on PublicTest and PrivateTest.
 
     Returns:
-        ``name``, ``joined`` (what the check of the order saw), ``splits`` (:func:`mien.data.ferplus.summarize_votes`),
+        ``name``, ``joined`` (the check of the order), ``splits`` (:func:`mien.data.ferplus.summarize_votes`),
         ``model`` and ``files``, ready for JSON.
 
     Raises:
@@ -131,7 +128,7 @@ def run_ferplus(
     if faces.votes is None:
         raise DataError("it has no FER+ votes", faces.name, "Name Microsoft's fer2013new.csv with --votes.")
     figures: dict[str, Any] = {"name": faces.name, "joined": joined, "splits": summarize_votes(faces)}
-    figures["model"] = None if bundle is None else _judge(bundle, faces)
+    figures["model"] = None if bundle is None else _evaluate(bundle, faces)
     if targets is not None:
         write_targets(faces, targets)
     if out is not None:
@@ -146,12 +143,12 @@ def _joined(faces: Faces, found: Votes) -> dict[str, Any]:
         "rows": len(faces),
         "unnamed": int((~found.named[faces.row]).sum()),
         "clear": int(clear.sum()),
-        "agreement": _mean((majority == faces.emotion)[clear]) or 0.0,
+        "agreement": mean((majority == faces.emotion)[clear]) or 0.0,
     }
 
 
-def _judge(bundle: Bundle, faces: Faces) -> dict[str, Any]:
-    """A model's figures on FER+, by the head that says what people see where it has one, a split at a time."""
+def _evaluate(bundle: Bundle, faces: Faces) -> dict[str, Any]:
+    """A model's figures on FER+, by its FER+ head where it has one, a split at a time."""
     if bundle.card.labels != LABELS:
         raise DataError(f"the model's classes are not the seven emotions: {', '.join(bundle.card.labels)}", bundle.path)
     head, session = bundle.card.heads[-1], Session(bundle)

@@ -1,4 +1,4 @@
-"""Grad-CAM: which parts of a face speak for a class.
+"""Grad-CAM: which parts of a face support a class.
 
 Source: Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2. It needs torch, as it asks for gradients.
 """
@@ -28,12 +28,12 @@ LEAST = 3
 
 @dataclass(frozen=True)
 class Layer:
-    """The layer whose map is looked at.
+    """The layer whose map is used.
 
     Attributes:
         name: its name in the network's features, such as ``conv_pw_11``.
         shape: height and width of its map, in places.
-        last: height and width of the network's last map; equal to ``shape`` where that one is looked at.
+        last: height and width of the network's last map; equal to ``shape`` where that one is used.
         start: the pixel in whose middle the receptive field of the map's first place is centred, counted from 0.
         step: pixels from one place's centre to the next.
     """
@@ -46,7 +46,7 @@ class Layer:
 
     @property
     def note(self) -> str:
-        """What to say beside a picture: where the map comes from, and why not from the end of the network."""
+        """A caption: where the map comes from, and why not from the end of the network."""
         text = f"Grad-CAM at {self.name}, {self.shape[0]}x{self.shape[1]} places"
         if self.shape == self.last:
             return text
@@ -58,7 +58,7 @@ class Attribution:
     """Grad-CAM maps.
 
     Attributes:
-        maps: float32 (N, H, W), at least 0: how much each place speaks for the class, in the logit's units. All 0 where
+        maps: float32 (N, H, W), at least 0: how much each place supports the class, in the logit's units. All 0 where
             no place does.
         layer: where they come from.
     """
@@ -96,13 +96,13 @@ def grad_cam(
     head: Head = Head.LABELS,
     batch: int = 256,
 ) -> Attribution:
-    """What in each face speaks for a class.
+    """The parts of each face that support a class.
 
     Args:
         bundle: the model.
         images: uint8 (N, 48, 48).
-        classes: int (N,), the class that each face is asked about, 0 to C - 1.
-        head: which of the model's answers is explained.
+        classes: int (N,), the class to explain for each face, 0 to C - 1.
+        head: the output to explain.
         batch: how many faces go through the network at once.
 
     Raises:

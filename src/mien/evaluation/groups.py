@@ -1,10 +1,8 @@
-"""A model's figures by groups of people or pictures, from a file that says which face belongs to which group."""
+"""A model's figures by groups of people or images, from a table of each face's groups."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,9 +15,10 @@ from scipy import stats
 from mien.data.faces import Faces
 from mien.errors import BadRowError, DataError, require
 from mien.evaluation.metrics import macro_f1
+from mien.evaluation.tables import read_text, table_rows
 
 KEYS = ("row", "sha256")
-"""The columns that may name a face: its row number in the data set, or the SHA-256 of its pixels."""
+"""The columns that may identify a face: its row number in the data set, or the SHA-256 of its pixels."""
 FEWEST = 10
 """Groups of fewer faces have figures, but no part in the gap."""
 MEND = "Write a table with the column row (or sha256) and a column for each grouping, such as age."
@@ -36,17 +35,17 @@ def pixel_sha256(image: NDArray[np.uint8]) -> str:
 def read_groups(path: str | Path, whole: Faces, faces: Faces) -> Groups:
     """Read a table of groups, CSV or parquet.
 
-    Each line names a face by ``row`` (:attr:`Faces.row`) or ``sha256`` (:func:`pixel_sha256`); every other column is a
-    grouping, and its cell the face's group. Faces of other splits are passed over; an empty cell states nothing.
+    Each line has a face's ``row`` (:attr:`Faces.row`) or ``sha256`` (:func:`pixel_sha256`); every other column is a
+    grouping, and its cell the face's group. Faces of other splits are ignored; an empty cell states nothing.
 
     Args:
         path: the file.
         whole: the data set.
-        faces: its N faces of the split that is judged.
+        faces: its N evaluated faces.
 
     Raises:
         DataError: where the file is unreadable, has no grouping, or states nothing of any face of the split.
-        BadRowError: where a line names a face that the data set does not have, or one that another line named.
+        BadRowError: where a line has a face that the data set does not have, or one that another line has.
         MissingExtraError: for parquet, where pyarrow is not installed.
     """
     path = Path(path)
@@ -56,7 +55,10 @@ def read_groups(path: str | Path, whole: Faces, faces: Faces) -> Groups:
     groupings = [name for name in names if name not in KEYS]
     if key is None or not groupings:
         raise DataError(f"it has the columns {', '.join(names) or '(none)'}", path, MEND)
-    known, places = set(_keys(whole, key)), _places(faces, key)
+    known = set(_keys(whole, key))
+    places: dict[str, list[int]] = {}  # equal pixels share a key
+    for place, one in enumerate(_keys(faces, key)):
+        places.setdefault(one, []).append(place)
     found: Groups = {name: [""] * len(faces) for name in groupings}
     seen: dict[str, int] = {}
     for line, record in records:
@@ -64,7 +66,7 @@ def read_groups(path: str | Path, whole: Faces, faces: Faces) -> Groups:
         if face not in known:
             raise BadRowError(f"line {line}: {whole.name} has no face with the {key} {face[:80]!r}", path, MEND)
         if face in seen:
-            raise BadRowError(f"line {line}: {key} {face[:80]} stands on line {seen[face]} already", path, MEND)
+            raise BadRowError(f"line {line}: {key} {face[:80]} is on line {seen[face]} already", path, MEND)
         seen[face] = line
         for place in places.get(face, ()):
             for name in groupings:
@@ -78,32 +80,13 @@ def _keys(faces: Faces, key: str) -> list[str]:
     return [str(row) for row in faces.row] if key == "row" else [pixel_sha256(image) for image in faces.images]
 
 
-def _places(faces: Faces, key: str) -> dict[str, list[int]]:
-    """Where the faces with a key stand; equal pixels share one."""
-    places: dict[str, list[int]] = {}
-    for place, one in enumerate(_keys(faces, key)):
-        places.setdefault(one, []).append(place)
-    return places
-
-
 def _table(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
-    try:
-        reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
-        names = [name.strip() for name in next(reader, [])]
-        if len(set(names)) < len(names):
-            raise DataError("two of its columns have the same name", path, MEND)
-        for values in reader:
-            if values and len(values) != len(names):
-                what = f"line {reader.line_num}: it has {len(values)} fields, the header {len(names)}"
-                raise BadRowError(what, path, MEND)
-            if values:
-                yield reader.line_num, dict(zip(names, values, strict=True))
-    except UnicodeDecodeError as error:
-        raise DataError("it is not text in UTF-8", path, MEND) from error
-    except csv.Error as error:
-        raise DataError(f"it is not a table ({error})", path, MEND) from error
-    except OSError as error:
-        raise DataError(f"it cannot be read ({error.strerror})", path, "Name an existing file of groups.") from error
+    rows = table_rows(read_text(path, MEND), path, MEND)
+    names = [name.strip() for name in next(rows, (1, []))[1]]
+    if len(set(names)) < len(names):
+        raise DataError("two of its columns have the same name", path, MEND)
+    for line, values in rows:
+        yield line, dict(zip(names, values, strict=True))
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
@@ -128,7 +111,7 @@ def group_figures(groups: Groups, faces: Faces, probabilities: NDArray[np.floati
         For each grouping ``groups`` (group -> ``n``, ``accuracy``, ``interval``: Wilson's of 95 %, ``macro_f1``),
         ``not_stated`` (faces without a group) and ``gap``: the ``highest`` and the ``lowest`` accuracy's group among
         those of :data:`FEWEST` faces or more, their ``difference`` and its ``interval`` of 95 %; None for fewer than
-        two such groups. The interval is of these two groups; that they were picked as the ends is not in it.
+        two such groups. The interval is of these two groups; their selection as the extremes is not in it.
     """
     return {name: _figures(np.array(cells, dtype=object), faces, probabilities) for name, cells in groups.items()}
 

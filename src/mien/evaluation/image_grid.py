@@ -1,4 +1,4 @@
-"""Sheets: the worst of each kind of finding, as pictures of faces with their row, split and label."""
+"""Image grids: the worst findings of each kind, each face with its row, split and label."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ COLUMNS, ROWS = 8, 6
 
 _TITLES = {
     Kind.DUPLICATE: "Identical faces: the largest groups, one a row",
-    Kind.LEAKED: "Test faces (left of each pair) that also stand in Training (right)",
+    Kind.LEAKED: "Leaked test faces (left of each pair) and their duplicates in Training (right)",
     Kind.CONFLICTING: "Identical faces with different labels, one group a row",
     Kind.CONSTANT: "Images of a single gray",
     Kind.NEAR_BLANK: "Images nearly of a single gray",
-    Kind.NEAR_DUPLICATE: "Near duplicates: the least alike pairs that count as such",
-    Kind.SUSPECT: "Suspect labels, the surest first",
-    Kind.NOT_A_FACE: "Not a face, say most FER+ voters",
+    Kind.NEAR_DUPLICATE: "Near duplicates: the least similar pairs",
+    Kind.SUSPECT: "Suspect labels, the most suspect first",
+    Kind.NOT_A_FACE: "Not a face, by the majority of FER+ votes",
 }
 _GROUPED = (Kind.DUPLICATE, Kind.CONFLICTING)
 _PAIRED = (Kind.LEAKED, Kind.NEAR_DUPLICATE)
 
 
-def sheet(quality: Quality, kind: Kind) -> Figure | None:
+def image_grid(quality: Quality, kind: Kind) -> Figure | None:
     """The worst findings of a kind, at most 48 faces; None where there are none to show."""
     found = [finding for finding in quality.of(kind) if finding.face is not None]
     if not found or kind not in _TITLES:
@@ -70,7 +70,7 @@ def _cells(found: Sequence[Finding], kind: Kind) -> list[list[tuple[int, str]]]:
         members = [number for number in (one.face, one.twin if kind in _PAIRED else None) if number is not None]
         if frozenset(members) not in shown:
             shown.add(frozenset(members))
-            flat += [(number, _remark(one, kind) if number == one.face else "") for number in members]
+            flat += [(number, _note(one, kind) if number == one.face else "") for number in members]
         if len(flat) >= COLUMNS * ROWS:
             break
     return [flat[start : start + COLUMNS] for start in range(0, min(len(flat), COLUMNS * ROWS), COLUMNS)]
@@ -83,7 +83,7 @@ def _in_turn(ranked: Sequence[Finding]) -> list[Finding]:
     return [one for row in zip_longest(*sources.values()) for one in row if one is not None]
 
 
-def _remark(finding: Finding, kind: Kind) -> str:
+def _note(finding: Finding, kind: Kind) -> str:
     if kind is Kind.SUSPECT:
         better, _, source = finding.note.partition(" by ")
         return f"{better.capitalize()}? ({source} {finding.score:.2f})"
@@ -100,13 +100,13 @@ def _draw(faces: Faces, cells: Sequence[Sequence[tuple[int, str]]], title: str) 
     for axes in grid.flat:
         axes.axis("off")
     for row, line in zip(cells, grid, strict=False):
-        for (number, remark), axes in zip(row, line, strict=False):
-            _face(axes, faces, number, remark)
+        for (number, note), axes in zip(row, line, strict=False):
+            _face(axes, faces, number, note)
     figure.suptitle(title, fontsize=11)
     return figure
 
 
-def _face(axes: Axes, faces: Faces, number: int, remark: str) -> None:
+def _face(axes: Axes, faces: Faces, number: int, note: str) -> None:
     axes.imshow(faces.images[number], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     caption = f"{USAGES[faces.usage[number]]} {faces.row[number]}\n{label_of(faces, number) or 'no label'}"
-    axes.set_title(f"{caption}\n{remark}" if remark else caption, fontsize=7, pad=2)
+    axes.set_title(f"{caption}\n{note}" if note else caption, fontsize=7, pad=2)

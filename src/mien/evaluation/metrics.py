@@ -20,7 +20,7 @@ _SUM_TOLERANCE = 1e-3  # float16 outputs sum to 1 only about this well
 
 
 class ClassFigures(TypedDict):
-    """How one class fares: fractions 0 to 1 (0 where undefined), and ``support``, its number of faces."""
+    """One class's metrics: fractions 0 to 1 (0 where undefined), and ``support``, its number of faces."""
 
     precision: float
     recall: float

@@ -45,15 +45,15 @@ def run_recipe(
     command: str | None = None,
     **options: Unpack[TrainOptions],
 ) -> Outcome:
-    """Train, judge and draw.
+    """Train, evaluate and plot.
 
-    The run's folder also gets ``result.json``, the history's curves, and each split's figures, pictures and table.
+    The run's folder also gets ``result.json``, the history's curves, and each split's figures, plots and table.
 
     Args:
         recipe: what to train.
         faces: the data set, in memory or, to be streamed, in shards.
         out: the run's folder.
-        command: what to write down as the command that gives this result again.
+        command: the command to record as the one that reproduces this result.
         options: as for :func:`mien.training.train`.
     """
     run = train(recipe, faces, out, **options)
@@ -81,7 +81,7 @@ def result_of(
     validation: Evaluation,
     test: Evaluation | None,
 ) -> dict[str, Any]:
-    """What ``result.json`` holds; ``test`` is None where the recipe's test split was not looked at."""
+    """What ``result.json`` holds; ``test`` is None where the recipe's test split was not evaluated."""
     best = max(rows, key=lambda row: row["val_accuracy"])
     return {
         "name": recipe.name,

@@ -195,7 +195,7 @@ def face_and_bars(
     names: Sequence[str],
     true: str | None,
     title: str,
-    spoke: tuple[NDArray[np.floating], str] | None = None,
+    attribution: tuple[NDArray[np.floating], str] | None = None,
 ) -> Figure:
     """A face beside the bars of its class probabilities, the predicted and the true class marked.
 
@@ -205,15 +205,15 @@ def face_and_bars(
         names: the C classes' names.
         true: the true class's name, or None where it is not known.
         title: the figure's title.
-        spoke: how much each pixel spoke for the predicted class, float (48, 48), 0 to 1, and a note on that; it becomes
-            a second picture of the face.
+        attribution: how much each pixel supports the predicted class, float (48, 48), 0 to 1, and a caption; they
+            become a second image of the face.
     """
-    figure = _figure(8.4 if spoke is None else 11.6, 3.8)
+    figure = _figure(8.4 if attribution is None else 11.6, 3.8)
     left, *middle, right = figure.subplots(
-        1, 2 if spoke is None else 3, width_ratios=[1.0] * (1 + bool(spoke)) + [1.45]
+        1, 2 if attribution is None else 3, width_ratios=[1.0] * (1 + bool(attribution)) + [1.45]
     )
-    if spoke is not None:
-        _overlay(middle[0], image, *spoke)
+    if attribution is not None:
+        _overlay(middle[0], image, *attribution)
     _bare(left)
     _show_face(left, image)
     predicted = names[int(np.argmax(probabilities))]

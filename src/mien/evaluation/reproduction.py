@@ -1,4 +1,4 @@
-"""How to get a model again: the command that its bundle's provenance stands for."""
+"""Reproduction: the command that trains a bundle's model again."""
 
 from __future__ import annotations
 
