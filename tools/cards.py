@@ -103,7 +103,7 @@ def worst(name, certainty):
             "",
             *rows,
             "",
-            f"The images are FER2013's and not in this card: `mien show {name} face.png --data D"
+            f"The images are FER2013's and not in this card: `mien show {name} face.png --data DATA"
             f" --split {SPLIT} --index {first}` plots the first.",
         ]
     )

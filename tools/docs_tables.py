@@ -96,7 +96,7 @@ def data_table():
         ["images of a single gray level", f"{found['constant']:,}"],
         ["Happy faces per Disgust face, Training", f"{found['imbalance']['Training']:.1f}"],
     ]
-    return [*table(["problem", "count"], rows), "", "From `results/data_check.json`: `mien data check D --json`."]
+    return [*table(["problem", "count"], rows), "", "From `results/data_check.json`: `mien data check DATA --json`."]
 
 
 def leaks_text():
