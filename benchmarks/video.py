@@ -73,12 +73,12 @@ def watch(clip, folder, stop_at=None):
     return {
         "exit_code": process.returncode, "wall_seconds": round(time.perf_counter() - start, 1),
         "stderr": err.replace(f"{folder}/", "").splitlines(), "summary": json.loads(out),
-        "samples": samples, "peak_mb": round(peak, 1), "table_bytes": files["csv"].stat().st_size, **judged(files),
+        "samples": samples, "peak_mb": round(peak, 1), "table_bytes": files["csv"].stat().st_size, **evaluated(files),
         "left_over": sorted(path.name for path in folder.iterdir() if path not in files.values()),
     }  # fmt: skip
 
 
-def judged(files):
+def evaluated(files):
     """What the files hold, each read to its end."""
     with files["csv"].open(newline="") as file:
         rows = list(csv.DictReader(file))

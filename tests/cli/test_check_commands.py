@@ -126,9 +126,9 @@ def test_check_reports_bad_rows_and_sizes(mien: Callable[..., Ran], table: Path,
         assert json.loads(mien("data", "check", folder, "--json").out)["wrong_sizes"] == {"20x30": 1}
 
 
-def test_check_with_a_model_judges_unseen_faces(mien: Callable[..., Ran], drawn_csv: Path, tiny_run: Run) -> None:
+def test_check_with_a_model_evaluates_unseen_faces(mien: Callable[..., Ran], drawn_csv: Path, tiny_run: Run) -> None:
     figures = json.loads(mien("data", "check", drawn_csv, "--model", tiny_run.out, "--json").out)
-    assert figures["model"]["judged"] <= 30
+    assert figures["model"]["evaluated"] <= 30
     assert figures["suspect_labels"] == figures["model"]["suspects"] == figures["suspects_by"]["model"]
 
 
@@ -163,7 +163,7 @@ def test_ferplus_joins_and_writes(mien: Callable[..., Ran], table: Path, votes_c
     assert len(targets.read_text().splitlines()) == 61
 
 
-def test_ferplus_judges_a_model(mien: Callable[..., Ran], drawn: Faces, tiny_run: Run, tmp_path: Path) -> None:
+def test_ferplus_evaluates_a_model(mien: Callable[..., Ran], drawn: Faces, tiny_run: Run, tmp_path: Path) -> None:
     votes = np.zeros((len(drawn), 10), np.uint8)
     votes[np.arange(len(drawn)), np.array(FERPLUS_OF_EMOTION)[drawn.emotion]] = 10
     votes[np.flatnonzero(drawn.usage == 1)[0]] = [0] * 7 + [10, 0, 0]

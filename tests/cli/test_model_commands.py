@@ -125,7 +125,7 @@ def test_show_refuses_an_index_that_is_not_there(mien: Mien, tiny_run: Run, draw
     assert not picture.exists()
 
 
-def test_train_leaves_a_judged_run(mien: Mien, drawn: Faces, tmp_path: Path) -> None:
+def test_train_leaves_a_evaluated_run(mien: Mien, drawn: Faces, tmp_path: Path) -> None:
     data, out = convert_faces(drawn, tmp_path / "d.csv", "csv"), tmp_path / "run"
     recipe = write_recipe(tmp_path / "tiny.yaml")
     ran = mien(
@@ -143,7 +143,7 @@ def test_train_leaves_a_judged_run(mien: Mien, drawn: Faces, tmp_path: Path) -> 
     assert (result["validation"]["split"], result["test"]["split"]) == ("PublicTest", "PrivateTest")
     bundle = load_bundle(out)
     assert result["test"]["model"]["sha256"] == bundle.sha256
-    # The bundle that is judged is the last epoch's, as nothing restores an earlier one here.
+    # The bundle that is evaluated is the last epoch's, as nothing restores an earlier one here.
     assert result["validation"]["accuracy"] == pytest.approx(result["history"][-1]["val_accuracy"])
     for name in ("history.png", "labels.png", "PublicTest-confusion.png", "PrivateTest-predictions.csv"):
         assert (out / name).is_file()

@@ -79,14 +79,14 @@ def test_macro_f1_by_hand(leaky: Faces, tmp_path: Path) -> None:
 
 
 def test_a_model_has_the_figures_of_evaluate(tiny_run: Run, drawn: Faces, tmp_path: Path) -> None:
-    judged = evaluate(tiny_run.out, drawn, "PrivateTest")
-    predictions_csv(tmp_path / "written.csv", judged.faces, judged.probabilities)
+    evaluated = evaluate(tiny_run.out, drawn, "PrivateTest")
+    predictions_csv(tmp_path / "written.csv", evaluated.faces, evaluated.probabilities)
     found = compare([tiny_run.out, tmp_path / "written.csv"], drawn)
     assert [row["name"] for row in found.rows] == ["short", "written"]
     for row in found.rows:
         for key in ("n", "accuracy", "clean", "macro_f1", "ferplus"):
-            assert row[key] == judged.figures[key]
-    assert found.rows[0]["source"]["sha256"] == judged.bundle.sha256
+            assert row[key] == evaluated.figures[key]
+    assert found.rows[0]["source"]["sha256"] == evaluated.bundle.sha256
     same = found.rows[1]["against_first"]
     assert (same["difference"], same["interval"], same["mcnemar"]["p"]) == (0, (0, 0), 1)
     assert found.data["fingerprint"] == drawn.fingerprint

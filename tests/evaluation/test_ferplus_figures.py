@@ -15,7 +15,7 @@ from mien.evaluation.ferplus import CONTEMPT, eight_classes, ferplus_figures
 
 
 @pytest.fixture(scope="module")
-def judged() -> tuple[Faces, np.ndarray]:
+def evaluated() -> tuple[Faces, np.ndarray]:
     """400 faces with votes of ten people who lean to some emotion, and a model's probabilities."""
     rng = np.random.default_rng(0)
     lean = rng.dirichlet(np.full(10, 0.15), 400)
@@ -25,8 +25,8 @@ def judged() -> tuple[Faces, np.ndarray]:
     return faces, probabilities
 
 
-def test_the_figures_are_those_of_a_plain_loop(judged: tuple[Faces, np.ndarray]) -> None:
-    faces, probabilities = judged
+def test_the_figures_are_those_of_a_plain_loop(evaluated: tuple[Faces, np.ndarray]) -> None:
+    faces, probabilities = evaluated
     assert faces.votes is not None
     right = wrong = contempt = 0
     nats = []
@@ -72,8 +72,8 @@ def test_contempt_is_never_said() -> None:
     ]  # fmt: skip
 
 
-def test_no_clear_face_has_no_figures(judged: tuple[Faces, np.ndarray]) -> None:
-    faces, probabilities = judged
+def test_no_clear_face_has_no_figures(evaluated: tuple[Faces, np.ndarray]) -> None:
+    faces, probabilities = evaluated
     unclear = replace(faces, votes=np.ones((400, 10), np.uint8))
     figures = ferplus_figures(probabilities, unclear)
     assert figures["n"] == 0
@@ -81,8 +81,8 @@ def test_no_clear_face_has_no_figures(judged: tuple[Faces, np.ndarray]) -> None:
     assert figures["cross_entropy"] is None
 
 
-def test_what_does_not_fit_is_refused(judged: tuple[Faces, np.ndarray]) -> None:
-    faces, probabilities = judged
+def test_what_does_not_fit_is_refused(evaluated: tuple[Faces, np.ndarray]) -> None:
+    faces, probabilities = evaluated
     with pytest.raises(DataError, match="no FER"):
         ferplus_figures(probabilities, replace(faces, votes=None))
     with pytest.raises(DataError, match="seven emotions"):

@@ -79,15 +79,15 @@ def test_torchscript_takes_pixels_and_gives_probabilities(bundle: Bundle, drawn:
     assert torch.equal(as_float[0], module(torch.from_numpy(drawn.images[:1]))[0])
 
 
-def test_int8_is_judged_on_public_test(bundle: Bundle, drawn: Faces, tmp_path: Path) -> None:
+def test_int8_is_evaluated_on_public_test(bundle: Bundle, drawn: Faces, tmp_path: Path) -> None:
     path = tmp_path / "x.onnx"
     made = export_model(bundle, path, "onnx-int8", drawn, drop=0.14)  # two of the fifteen faces
-    judged = {"bundle": evaluate(bundle, drawn, "PublicTest"), "export": evaluate(path, drawn, "PublicTest")}
-    for name, one in judged.items():
+    evaluated = {"bundle": evaluate(bundle, drawn, "PublicTest"), "export": evaluate(path, drawn, "PublicTest")}
+    for name, one in evaluated.items():
         assert made.check[name]["accuracy"] == one.accuracy
-    assert made.check["lost"]["accuracy"] == judged["bundle"].accuracy - judged["export"].accuracy
+    assert made.check["lost"]["accuracy"] == evaluated["bundle"].accuracy - evaluated["export"].accuracy
     assert made.check["lost"]["agreement"] is None
-    assert judged["export"].to_dict()["model"] == {
+    assert evaluated["export"].to_dict()["model"] == {
         "name": "short-int8", "sha256": made.sha256, "parameters": bundle.parameters
     }  # fmt: skip
     scheme = json.loads(notes_of(path)["quantization"])

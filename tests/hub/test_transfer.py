@@ -163,10 +163,10 @@ def test_the_card_of_the_library_is_valid_for_the_hub() -> None:
     """The Hub's own reader takes the metadata, the figures included."""
     bundle = load_bundle("tiny")
     half = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 3}
-    judged = [{"data": {"name": "a.parquet"}, "split": "PrivateTest", "n": 3, "accuracy": 0.5, "macro_f1": 0.25,
+    evaluated = [{"data": {"name": "a.parquet"}, "split": "PrivateTest", "n": 3, "accuracy": 0.5, "macro_f1": 0.25,
                "nll": 1.0, "ece": 0.125, "clean": None, "ferplus": None, "confusion": [[1, 2], [0, 3]],
                "per_class": dict.fromkeys("ab", half)}]  # fmt: skip
-    card = huggingface_hub.ModelCard(model_card(bundle, judged, Notes("apache-2.0")))
+    card = huggingface_hub.ModelCard(model_card(bundle, evaluated, Notes("apache-2.0")))
     assert card.data.library_name == "mien"
     assert {(one.metric_type, one.metric_value) for one in card.data.eval_results} == {
         ("accuracy", 0.5), ("f1", 0.25), ("expected_calibration_error", 0.125)

@@ -28,7 +28,7 @@ COMMANDS: dict[str, Command] = {
     "export to onnx": lambda run, data, crop, out: ["export", run.out, out / "x.onnx"],
     "export to torchscript": lambda run, data, crop, out: ["export", run.out, out / "x.pt", "--to", "torchscript"],
     "report": lambda run, data, crop, out: ["report", run.out, "--data", data, "--out", out / "report.html"],
-    "evaluate": lambda run, data, crop, out: ["evaluate", run.out, "--data", data, "--out", out / "judged"],
+    "evaluate": lambda run, data, crop, out: ["evaluate", run.out, "--data", data, "--out", out / "evaluated"],
     "predict to csv": lambda run, data, crop, out: [*predict(run, crop), "--csv", out / "x.csv"],
     "predict to parquet": lambda run, data, crop, out: [*predict(run, crop), "--parquet", out / "x.parquet"],
     "annotate": lambda run, data, crop, out: [*predict(run, crop), "--annotate", out / "copies"],

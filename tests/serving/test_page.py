@@ -73,7 +73,7 @@ def fer_page(some_fer: Faces, fast: Predictor) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Predictor, Faces]:
-    """A model of three classes that are no emotions, and the faces that it learned and is judged on."""
+    """A model of three classes that are no emotions, and the faces that it learned and is evaluated on."""
     root = tmp_path_factory.mktemp("own")
     put_own(root / "crops", draw_own(("big smile", "calm", "überrascht"), 40))
     faces = load_faces(root / "crops")

@@ -80,11 +80,11 @@ def test_other_classes_than_the_models_are_refused(short: Predictor, drawn: Face
 
 
 def test_counts_and_accuracies_are_those_of_evaluate(short: Predictor, drawn: Faces) -> None:
-    store, judged = Store({"short": short}, drawn), evaluate(short.bundle, drawn, "PublicTest")
+    store, evaluated = Store({"short": short}, drawn), evaluate(short.bundle, drawn, "PublicTest")
     split, answers = store.split("PublicTest"), store.answers("short", "PublicTest", Head.LABELS)
-    np.testing.assert_array_equal(split.confusion(answers), judged.figures["confusion"])
-    clean = judged.figures["clean"]
-    assert split.accuracy(answers) == (judged.accuracy, clean["accuracy"] if clean else None)
+    np.testing.assert_array_equal(split.confusion(answers), evaluated.figures["confusion"])
+    clean = evaluated.figures["clean"]
+    assert split.accuracy(answers) == (evaluated.accuracy, clean["accuracy"] if clean else None)
 
 
 @given(

@@ -47,11 +47,11 @@ def test_the_mean_by_hand(decay: float) -> None:
         assert torch.allclose(found[name], tensor, atol=1e-5), name
 
 
-def test_the_mean_is_what_is_judged_and_kept(drawn: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged: list[dict[str, torch.Tensor]] = []
+def test_the_mean_is_what_is_evaluated_and_kept(drawn: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluated: list[dict[str, torch.Tensor]] = []
 
     def note(self: Classifier, batch: Any, batch_idx: int) -> None:
-        judged.append(copy_weights(self.network))
+        evaluated.append(copy_weights(self.network))
         step(self, batch, batch_idx)
 
     step = Classifier.validation_step
@@ -60,9 +60,9 @@ def test_the_mean_is_what_is_judged_and_kept(drawn: Faces, tmp_path: Path, monke
     plain = train(tiny_recipe(phases=[PHASE]), drawn, tmp_path / "plain", device="cpu")
     assert run.bundle is not None
     assert plain.bundle is not None
-    assert len(judged) == 6
+    assert len(evaluated) == 6
     for name, kept in run.bundle.weights.items():
-        assert np.array_equal(kept, judged[2][name].numpy()), name
+        assert np.array_equal(kept, evaluated[2][name].numpy()), name
         assert not np.array_equal(kept, plain.bundle.weights[name]), name
     assert [row["train_loss"] for row in run.rows] == [row["train_loss"] for row in plain.rows]
 

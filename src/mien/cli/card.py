@@ -41,13 +41,13 @@ def card(
 
     keep_inputs([out], data, [model], [groups, about_data])
     bundle = load_bundle(model)
-    text = model_card(bundle, _judged(bundle, data, groups, label_order), _notes(license_id, about_data))
+    text = model_card(bundle, _evaluated(bundle, data, groups, label_order), _notes(license_id, about_data))
     with atomic(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     console.print(f"wrote {out}", markup=False)
 
 
-def _judged(
+def _evaluated(
     bundle: Bundle, data: Path | None, groups: Path | None, label_order: LabelOrder | None
 ) -> list[dict[str, Any]]:
     """The model's figures on both test splits, the second of them by group."""
@@ -111,7 +111,7 @@ def push(
 
         names = tuple(path.name for path in onnx or [])
         text = model_card(
-            bundle, _judged(bundle, data, None, label_order), replace(_notes(license_id, about_data), onnx=names)
+            bundle, _evaluated(bundle, data, None, label_order), replace(_notes(license_id, about_data), onnx=names)
         )
     done = push_model(Upload(bundle, text, tuple(onnx or ())), repo, private=private)
     if as_json:

@@ -27,7 +27,7 @@ def _findings(figures: dict[str, Any]) -> list[tuple[str, Any, str]]:
     plain, model = figures["without_constant"], figures["model"]
     by = ", ".join(f"{count:,} by {name}" for name, count in figures["suspects_by"].items())
     if model is not None:
-        by += f" ({model['judged']:,} faces that {model['name']} has not seen)"
+        by += f" ({model['evaluated']:,} faces that {model['name']} has not seen)"
     sizes = ", ".join(f"{count:,} of {size}" for size, count in figures["wrong_sizes"].items())
     return [
         (

@@ -91,7 +91,7 @@ def _by_model(
         return None, None, f"there is no face that {name} was not trained on, so it checks no labels"
     probabilities = Session(bundle).probabilities(faces.images[held_out])[Head.LABELS]
     found = by_model(faces, probabilities, held_out)
-    figures = {"name": name, "sha256": bundle.sha256, "judged": int(held_out.sum()), "suspects": len(found)}
+    figures = {"name": name, "sha256": bundle.sha256, "evaluated": int(held_out.sum()), "suspects": len(found)}
     return found, figures | _against_votes(faces, found), None
 
 

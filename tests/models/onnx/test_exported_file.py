@@ -49,9 +49,9 @@ def test_predictor_and_evaluate_take_it_by_path(bundle: Bundle, exported: Path, 
     expected = Predictor(bundle).faces(drawn.images[:20])
     for one, other in zip(Predictor(exported).faces(drawn.images[:20]), expected, strict=True):
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
-    judged, as_bundle = evaluate(exported, drawn, "PublicTest"), evaluate(bundle, drawn, "PublicTest")
-    assert judged.accuracy == as_bundle.accuracy
-    assert judged.to_dict()["model"]["sha256"] == load_bundle(exported).sha256
+    evaluated, as_bundle = evaluate(exported, drawn, "PublicTest"), evaluate(bundle, drawn, "PublicTest")
+    assert evaluated.accuracy == as_bundle.accuracy
+    assert evaluated.to_dict()["model"]["sha256"] == load_bundle(exported).sha256
 
 
 def test_its_weights_are_not_for_training(exported: Path) -> None:
