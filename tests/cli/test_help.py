@@ -17,7 +17,7 @@ from mien.cli import app
 from mien.data import Faces
 from mien.data.writers import convert_faces
 from support.documents import votes_of, write_pictures
-from support.hub_server import TOKEN, stand_in
+from support.hub_server import TOKEN, fake_hub
 
 if TYPE_CHECKING:
     from conftest import Ran
@@ -84,7 +84,7 @@ def test_the_examples_run(
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setenv("HF_HOME", str(here / "home"))
-        with stand_in() as hub:
+        with fake_hub() as hub:
             monkeypatch.setenv("HF_ENDPOINT", hub.url)
             if name == "pull":
                 assert mien(*shlex.split(examples(ALL["push"])[0])[1:]).code == 0

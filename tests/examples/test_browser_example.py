@@ -133,7 +133,7 @@ def test_its_bars_show_pythons_probabilities(
     visit: Visit, folder: Path, photos: list[Path], drawn: Faces, model: str, bound: float
 ) -> None:
     visit.ensure(model)
-    shown = np.array([visit.name(photo) for photo in photos])
+    shown = np.array([visit.predict(photo) for photo in photos])
     wanted = expected(folder / model, drawn.images[:COUNT])
     assert np.abs(shown - wanted).max() <= bound
     labels = [bar.get_attribute("aria-label") for bar in visit.page.query_selector_all("[role=meter]")]
@@ -232,7 +232,7 @@ def test_what_is_no_picture_is_refused_and_the_next_is_named(visit: Visit, photo
     visit.page.set_input_files("#file", is_corrupt)
     visit.page.wait_for_selector("#problem:visible")
     assert "broken.png is no picture" in visit.page.inner_text("#problem")
-    assert sum(visit.name(photos[0])) == pytest.approx(1)
+    assert sum(visit.predict(photos[0])) == pytest.approx(1)
     assert visit.page.is_hidden("#problem")
 
 
@@ -262,7 +262,7 @@ def test_the_frame_moves_to_a_face(
     scene = np.full((96, 144), 90, np.uint8)
     scene[:48, 96:] = drawn.images[0]
     Image.fromarray(scene).save(tmp_path / "scene.png")
-    visit.name(tmp_path / "scene.png")
+    visit.predict(tmp_path / "scene.png")
     visit.page.focus("#zoom")
     for _ in range(10):
         visit.page.keyboard.press("ArrowRight")
@@ -304,7 +304,7 @@ def test_a_photo_of_any_shape_is_seen_whole_even_on_a_phone(
     visit.ensure("one-head.onnx")
     visit.page.set_viewport_size({"width": 320, "height": 640})
     Image.new("L", size, 90).save(tmp_path / "gray.png")
-    visit.name(tmp_path / "gray.png")
+    visit.predict(tmp_path / "gray.png")
     photo, stage = (visit.page.locator(name).bounding_box() for name in ("#photo", "#stage"))
     assert photo is not None
     assert stage is not None

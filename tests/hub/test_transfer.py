@@ -14,7 +14,7 @@ from mien.hub.card import Notes, front_matter, model_card
 from mien.hub.transfer import Upload, pull_model, push_model
 from mien.inference import Predictor
 from mien.models.load import load_bundle
-from support.hub_server import TOKEN, Hub, stand_in
+from support.hub_server import TOKEN, Hub, fake_hub
 
 Mien = Callable[..., Ran]
 REPO = "someone/faces"
@@ -28,7 +28,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    with stand_in() as running:
+    with fake_hub() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
 

@@ -77,7 +77,7 @@ class Visit:
         if self.model != model:
             self.open(model)
 
-    def name(self, photo: Path) -> list[float]:
+    def predict(self, photo: Path) -> list[float]:
         """Choose a photo as a person would, and read the probabilities off the bars."""
         seen = int(self.page.get_attribute("#answer", "data-count") or 0)
         self.page.set_input_files("#file", photo)

@@ -176,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def stand_in() -> Iterator[Hub]:
+def fake_hub() -> Iterator[Hub]:
     """Run one on a free port of this machine."""
     hub = Hub()
     handler = type("Handler", (_Handler,), {"hub": hub})

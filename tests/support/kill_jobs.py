@@ -1,12 +1,12 @@
-"""Do a job over and over in forked processes and kill them with SIGKILL; what is left is told line by line.
+"""Run a job repeatedly in forked processes and kill them with SIGKILL; each run is reported as a JSON line.
 
-Usage: python nursery.py JOB KILLS SEED FOLDER [ARGUMENT...]
+Usage: python kill_jobs.py JOB KILLS SEED FOLDER [ARGUMENT...]
 
 Everything heavy is imported once, before the forks. Every other process is killed after a random time, the ones between
 at a random one of the moments when a file is about to take its name, or just has. The next process goes on in the same
-folder until one ends before its killer comes; then another folder's turn begins. Each line on stdout is a JSON object:
-the folder, and whether the process was killed. After each the caller may look, and answers with a line on stdin. The
-first folder, ``whole``, is one undisturbed process's; the last process of all is undisturbed, too.
+folder until one ends before it is killed; then the next folder begins. Each line on stdout is a JSON object:
+the folder, and whether the process was killed. After each the caller may inspect the folder, and answers with a line on
+stdin. The first folder, ``whole``, is one undisturbed process's; the last process of all is undisturbed, too.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def spawn(work: Job, out: Path, rename: int | None = None, seconds: float | None
     return status == -signal.SIGKILL
 
 
-def tell(folder: Path, killed: bool) -> None:
-    """Say what became of a process, and wait until the caller has looked."""
+def report(folder: Path, killed: bool) -> None:
+    """Report whether a process was killed, and wait until the caller has inspected the folder."""
     sys.stdout.write(json.dumps({"folder": str(folder), "killed": killed}) + "\n")
     sys.stdout.flush()
     sys.stdin.readline()
@@ -145,7 +145,7 @@ def main() -> None:
     start = time.monotonic()
     spawn(work, whole)
     longest, killed, used = 0.5 * (time.monotonic() - start), 0, []
-    tell(whole, False)
+    report(whole, False)
     while killed < int(kills):
         out = folders[len(used)]
         out.mkdir(exist_ok=True)
@@ -156,10 +156,10 @@ def main() -> None:
         killed += died
         if not died:
             used.append(out)
-        tell(out, died)
+        report(out, died)
     if folders[len(used)].exists():
         spawn(work, folders[len(used)])
-        tell(folders[len(used)], False)
+        report(folders[len(used)], False)
 
 
 if __name__ == "__main__":
