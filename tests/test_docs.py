@@ -84,7 +84,7 @@ def world(drawn: Faces, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Image.open(folder / "photo.jpg") as image:
         image.save(folder / "photos" / "astronaut.png")
     Image.fromarray(drawn.images[0]).save(folder / "face.png")
-    for number, image in enumerate(drawn.images[:60]):
+    for number, image in enumerate(drawn.images[:24]):
         place = folder / "crops" / ("calm", "smiling", "talking")[number % 3] / f"{number}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(place)
