@@ -74,7 +74,7 @@ def test_the_cache_goes_by_content_whatever_the_times_say(
     load_faces(table)
     (entry,) = cache_folder().iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr(load, "_read", None)
+        patch.setattr(load, "Builder", None)
         for source, kept in ((4e9, -1000), (-1000, 4e9)):
             os.utime(table, (source, source))
             os.utime(entry, (kept, kept))

@@ -68,7 +68,7 @@ def test_weights_share_the_loss_and_the_teacher_stays_as_it_is(tiny_run: Run) ->
     assert not taught.network.training
 
 
-def test_the_teacher_is_asked_once_about_each_batch(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_teacher_runs_once_on_each_batch(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     taught = teacher(tiny_run)
     asked: list[int] = []
     every = taught.network.every
@@ -76,7 +76,7 @@ def test_the_teacher_is_asked_once_about_each_batch(tiny_run: Run, monkeypatch: 
     images = torch.rand(4, 1, 48, 48)
     logits = {Head.LABELS: torch.randn(4, 7)}
     first, again, other, nowhere = (
-        float(taught.loss(logits, Batch(images, torch.zeros(4), place=place))) for place in (5, 5, 6, None)
+        float(taught.loss(logits, Batch(images, torch.zeros(4), key=key))) for key in (5, 5, 6, None)
     )
     assert asked == [4, 4, 4]
     assert first == again == other == nowhere
