@@ -20,8 +20,8 @@ $(VENV)/.ready: pyproject.toml
 demo: setup  ## the main job on drawn faces: data, training, evaluation, pictures
 	$(BIN)/mien demo --out $(OUT)
 
-test: setup  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: setup  ## all tests; three processes, as some of them wait for time-outs, browsers and networks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check
