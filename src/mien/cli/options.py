@@ -62,7 +62,7 @@ MinFace = Annotated[
     int | None,
     typer.Option(
         "--min-face", metavar="PIXELS", min=1,
-        help="The smallest face to find, in pixels of the original image; smaller ones take longer.",
+        help="The smallest face to find, in pixels of the original image; a smaller value takes longer.",
     ),
 ]  # fmt: skip
 MinConfidence = Annotated[

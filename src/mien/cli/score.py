@@ -44,7 +44,7 @@ def score(
         EngineName, typer.Option("--engine", help="The engine: ray, local processes, or auto (Ray if installed).")
     ] = EngineName.AUTO,
     address: Annotated[
-        str | None, typer.Option("--address", metavar="A", help="A Ray cluster, such as 10.0.0.1:6379, or auto.")
+        str | None, typer.Option("--address", metavar="ADDRESS", help="A Ray cluster, such as 10.0.0.1:6379, or auto.")
     ] = None,
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Process the chunks with errors once more.")

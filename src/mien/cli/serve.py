@@ -31,8 +31,8 @@ def serve(
     min_face: MinFace = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the web page beside the REST API.")] = True,
     max_body: Annotated[int, typer.Option("--max-body", min=1, help="Maximum bytes per request.")] = 20_000_000,
-    max_held: Annotated[
-        int, typer.Option("--max-held", min=1, help="Maximum bytes of all waiting requests.")
+    max_memory: Annotated[
+        int, typer.Option("--max-memory", min=1, help="Maximum bytes of all waiting requests.")
     ] = 256_000_000,
     max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Maximum pixels per image.")] = 40_000_000,
     max_images: Annotated[int, typer.Option("--max-images", min=1, help="Maximum images per request.")] = 32,
@@ -66,7 +66,7 @@ def serve(
     from mien.serving.settings import Settings
 
     settings = Settings(
-        max_body, max_held, max_pixels, max_images, queue, timeout, header_timeout, body_timeout,
+        max_body, max_memory, max_pixels, max_images, queue, timeout, header_timeout, body_timeout,
         grace_seconds=grace, rate=rate, burst=burst, connections=connections, threads=threads,
         origins=tuple(cors or ()),
     )  # fmt: skip
