@@ -37,16 +37,21 @@ class Ran:
 
 
 LONGEST_FIRST = (
-    "test_docs.py",
     "training/test_two_hosts.py",
+    "test_docs.py",
     "training/test_ddp.py",
     "serving/test_page.py",
-    "test_notebook.py",
-    "training/test_stream.py",
+    "test_offline.py",
     "batch/test_ray_engine.py",
-    "reliability/test_score_faults.py",
-    "training/test_first_steps.py",
+    "tuning/test_search.py",
     "training/test_resume.py",
+    "training/test_first_steps.py",
+    "evaluation/report/test_page_of_report.py",
+    "cli/test_check_commands.py",
+    "cli/test_help.py",
+    "test_notebook.py",
+    "reliability/test_score_faults.py",
+    "training/test_stream.py",
 )
 """Files that take half a minute or more: started late, one of them keeps a single process busy at the end."""
 
