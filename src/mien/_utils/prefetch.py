@@ -9,9 +9,7 @@ from threading import Event, Thread
 from typing import TypeVar
 
 T = TypeVar("T")
-_WAKE = (
-    0.1  # seconds; a blocking wait would keep Ctrl-C from a thread on Windows, and a left queue's thread from ending
-)
+_WAKE = 0.1  # seconds; waits without an end would keep Ctrl-C from a thread on Windows, and a reader from ending
 
 
 def prefetch(source: Generator[T, None, None], size: int) -> Generator[T, None, None]:

@@ -80,17 +80,12 @@ def predict(
     """
     quiet_libraries()  # before they are imported
     from mien._utils.files import part_of, protect
-    from mien.data.walk import describe_unread
     from mien.errors import DataError
     from mien.inference import Predictor
-    from mien.inference.inputs import find_images
     from mien.inference.writers import csv_writer, parquet_writer
     from mien.models.load import find_bundle
 
-    unread: Counter[str] = Counter()
-    paths = find_images(images, allow_urls, unread)
-    if line := describe_unread(unread):
-        stderr.print(line, style="yellow", markup=False)
+    paths = _find(images, allow_urls)
     copies = _copy_names(paths, annotate) if annotate else []
     tables = [path for path in (csv, parquet) if path is not None]
     protect([*tables, *map(part_of, tables), *copies], [*paths, find_bundle(model)])
@@ -110,16 +105,24 @@ def predict(
         raise DataError(f"it cannot be written ({error.strerror or error})", error.filename) from error
     if not as_json:
         _print_tally(tally)
-    if tally.notes:
-        more = f" (the same in {len(tally.notes) - 1:,} more)" if len(tally.notes) > 1 else ""
-        stderr.print(f"note: {tally.notes[0]}{more}", markup=False)
-    if tally.failed:
-        error_line(f"{len(tally.failed):,} of {tally.images:,} images could not be read")
+    _print_problems(tally)
     if stopped:
         error_line(f"interrupted after {tally.images:,} of {len(paths):,} images; these are saved")
         raise typer.Exit(130)
     if tally.failed:
         raise typer.Exit(1)
+
+
+def _find(images: list[str], allow_urls: bool) -> list[str]:
+    """The images of the arguments; what is not read of folders is reported on stderr."""
+    from mien.data.walk import describe_unread
+    from mien.inference.inputs import find_images
+
+    unread: Counter[str] = Counter()
+    paths = find_images(images, allow_urls, unread)
+    if line := describe_unread(unread):
+        stderr.print(line, style="yellow", markup=False)
+    return paths
 
 
 def fetch_detector() -> None:
@@ -194,6 +197,15 @@ def _annotator(copies: list[Path], max_pixels: int) -> Writer:
             error_line(error)
 
     return write
+
+
+def _print_problems(tally: Tally) -> None:
+    """The first note, and how many images could not be read, on stderr."""
+    if tally.notes:
+        more = f" (the same in {len(tally.notes) - 1:,} more)" if len(tally.notes) > 1 else ""
+        stderr.print(f"note: {tally.notes[0]}{more}", markup=False)
+    if tally.failed:
+        error_line(f"{len(tally.failed):,} of {tally.images:,} images could not be read")
 
 
 def _print_tally(tally: Tally) -> None:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.console import stderr
+from mien.cli.console import quiet_libraries, stderr
 from mien.cli.options import LabelOrderName, MinFace
 from mien.cli.signals import leave_sigterm
+from mien.errors import require
 
 
 def serve(
@@ -54,9 +55,6 @@ def serve(
     label_order: LabelOrderName = None,
 ) -> None:
     """Serve models: a REST API under /v1 and a web page. Ctrl-C or SIGTERM shuts it down gracefully."""
-    from mien.cli.console import quiet_libraries
-    from mien.errors import require
-
     quiet_libraries()
     leave_sigterm()
     for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mien.data.shards.reader import Shards
     from mien.emotions import LabelOrder
     from mien.evaluation.pipeline import Outcome
+    from mien.training.loop import TrainOptions
 
 
 def epoch_line(row: dict[str, Any]) -> None:
@@ -77,23 +78,13 @@ def train(
     hosts, world = Hosts(devices, nodes, node_rank, master), World.here()
     if hosts.many and world.size == 1:
         raise typer.Exit(launch(["-m", "mien", *sys.argv[1:]], hosts))
+    faces = _data(data, stream, label_order)
+    options: TrainOptions = {"seed": seed, "resume": resume, "weights": weights, "device": device}
     if not world.first:
-        train_only(
-            settings, _data(data, stream, label_order), out, seed=seed, resume=resume, weights=weights, device=device
-        )
+        train_only(settings, faces, out, **options)
         return
-    outcome = run_recipe(
-        settings,
-        _data(data, stream, label_order),
-        out,
-        seed=seed,
-        resume=resume,
-        weights=weights,
-        device=device,
-        tensorboard=tensorboard,
-        on_epoch=epoch_line,
-        command=_command(recipe, sets, seed, stream),
-    )
+    options |= {"tensorboard": tensorboard, "on_epoch": epoch_line}
+    outcome = run_recipe(settings, faces, out, command=_command(recipe, sets, seed, stream), **options)
     if as_json:
         print_json(outcome.result)
     else:

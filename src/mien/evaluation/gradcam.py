@@ -115,9 +115,9 @@ def grad_cam(
         raise ModelError(f"it has no head {head}", bundle.path, f"It has {', '.join(bundle.card.heads)}.")
     network = load_network(bundle)
     layer = choose_layer(network)
-    inputs, wanted = prepare(images, bundle.card.preprocessing), np.asarray(classes, np.int64)
+    inputs, explained = prepare(images, bundle.card.preprocessing), np.asarray(classes, np.int64)
     parts = [
-        network_cam(network, layer.name, torch.from_numpy(inputs[at : at + batch]), wanted[at : at + batch], head)
+        network_cam(network, layer.name, torch.from_numpy(inputs[at : at + batch]), explained[at : at + batch], head)
         for at in range(0, len(images), batch)
     ]
     empty = [np.empty((0, *layer.shape), np.float32)]

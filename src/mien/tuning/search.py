@@ -79,16 +79,13 @@ def sweep(
         "recipe": settings.model_dump(mode="json"),
         "space": {name: one.model_dump(mode="json") for name, one in ranges.items()},
         "data": {"name": faces.name, "fingerprint": faces.fingerprint},
-        "seed": seed,
-        "prune": prune,
-    }
+    } | {"seed": seed, "prune": prune}
     with locked(out / "lock") as free:
         if not free:
             raise RecipeError("another process searches in this folder", out, "Wait for it, or name another --out.")
         with storage_errors(out / FILE):
-            open_store = partial(
-                TrialStore, out, ranges, identity, seed, sum(phase.epochs for phase in settings.phases)
-            )
+            epochs = sum(phase.epochs for phase in settings.phases)
+            open_store = partial(TrialStore, out, ranges, identity, seed, epochs)
             store = open_store(resume=resume)
             if jobs > 1:
                 _run_parallel(store, partial(_run_in_worker, open_store, setup, jobs), trials, jobs, on_trial)
@@ -120,7 +117,7 @@ def _run(store: TrialStore, setup: Setup, trial: Any) -> dict[str, Any]:
     folder = store.folder(trial.number)
     store.finish(trial, run_trial(setup, trial.params, folder, partial(store.report, trial)))
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return next(row for row in store.table() if row["trial"] == trial.number)
+    return store.row(trial.number)
 
 
 def _run_in_worker(open_store: OpenStore, setup: Setup, jobs: int, number: int) -> dict[str, Any]:

@@ -114,6 +114,10 @@ class TrialStore:
         else:
             self.study.tell(trial, state=state.FAIL if outcome.why else state.PRUNED)
 
+    def row(self, number: int) -> dict[str, Any]:
+        """The row of a trial that has ended, as in :meth:`table`."""
+        return _row(self._trials()[number])
+
     def table(self) -> list[dict[str, Any]]:
         """A row for each trial that has ended, the best first."""
         rows = [_row(trial) for trial in self._trials() if trial.state.is_finished()]
