@@ -20,7 +20,6 @@ from benchmarks.environments import keras_python
 from benchmarks.peer_process import PeerProcess
 from benchmarks.report import command, write_report
 from mien.data import load_faces
-from mien.models.imagenet import find_weights
 
 
 def save_faces(faces, path, part=1):
@@ -49,12 +48,12 @@ def race(python, data, weights, epochs, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="FER2013 in any layout")
-    parser.add_argument("--weights", type=Path, help="the ImageNet weights; without it, MIEN_IMAGENET or a download")
+    parser.add_argument("--weights", type=Path, required=True, help="the ImageNet weights in Keras' layout")
     parser.add_argument("--epochs", type=int, default=4, help="fine-tuning epochs of each side, at least 2")
     parser.add_argument("--work", type=Path, default=Path(".work"), help="where Keras' environment goes")
     parser.add_argument("--json", type=Path, dest="out", help="write the figures here")
     options = parser.parse_args()
-    faces, weights = load_faces(options.data), find_weights(options.weights)
+    faces, weights = load_faces(options.data), options.weights
     python = keras_python(options.work.resolve())
     with tempfile.TemporaryDirectory() as name:
         save_faces(faces, Path(name) / "faces.npz")

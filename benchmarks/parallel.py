@@ -173,7 +173,7 @@ def compare_speed(options, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="FER2013 with FER+ votes")
-    parser.add_argument("--weights", type=Path, help="the ImageNet weights; without it, MIEN_IMAGENET or a download")
+    parser.add_argument("--weights", type=Path, help="the ImageNet weights in Keras' layout; by default the package's")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=3)

@@ -21,7 +21,6 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.report import command, write_report
 from benchmarks.time_to_accuracy import peak
 from mien.data import load_faces
-from mien.models.imagenet import find_weights
 from mien.training import load_recipe, train
 from mien.training.summary import summarize_network
 
@@ -62,7 +61,7 @@ def profiled(recipe, faces, weights):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="FER2013 with FER+ votes")
-    parser.add_argument("--weights", type=Path, help="the ImageNet weights; without it, MIEN_IMAGENET or a download")
+    parser.add_argument("--weights", type=Path, help="the ImageNet weights in Keras' layout; by default the package's")
     parser.add_argument("--faces", type=int, default=64 * 60, help="so many Training faces")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as PyTorch chooses")
     parser.add_argument("--json", type=Path, dest="out", help="write the figures here")
@@ -72,7 +71,7 @@ def main():
     faces = few(load_faces(options.data), options.faces)
     recipe = load_recipe("fast", [f"phases.0.epochs={EPOCHS}", "calibrate=false"])
     before = peak()
-    wall, seconds = profiled(recipe, faces, find_weights(options.weights))
+    wall, seconds = profiled(recipe, faces, options.weights)
     top = (before + peak()) / 2
     splits, work = faces.splits(), summarize_network("fast")["multiply_adds"]
     done = EPOCHS * work * (3 * splits["Training"] + splits["PublicTest"])

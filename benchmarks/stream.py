@@ -96,7 +96,7 @@ def summary(side, passes, rounds, fed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="FER2013 with FER+ votes")
-    parser.add_argument("--weights", type=Path, help="the ImageNet weights; without it, MIEN_IMAGENET or a download")
+    parser.add_argument("--weights", type=Path, help="the ImageNet weights in Keras' layout; by default the package's")
     parser.add_argument("--rows", type=int, nargs="+", default=[28_709, 1_000_000])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--passes", type=int, default=2)

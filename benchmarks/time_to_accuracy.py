@@ -33,7 +33,6 @@ from benchmarks.keras_epoch import save_faces
 from benchmarks.peer_process import PeerProcess
 from benchmarks.report import RESULTS, command, write_report
 from mien.data import load_faces
-from mien.models.imagenet import find_weights
 from mien.models.load import load_bundle
 from mien.models.onnx.session import Session
 from mien.training.summary import summarize_network
@@ -141,14 +140,14 @@ def compare(keras, mien, peaks, faces, rate, part):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="FER2013 with FER+ votes")
-    parser.add_argument("--weights", type=Path, help="the ImageNet weights; without it, MIEN_IMAGENET or a download")
+    parser.add_argument("--weights", type=Path, required=True, help="the ImageNet weights in Keras' layout")
     parser.add_argument("--epochs", type=int, default=4, help="length of our cycle")
     parser.add_argument("--keras-epochs", type=int, default=3, help="fine-tuning epochs of Keras, at least 2")
     parser.add_argument("--keras-part", type=int, default=8, help="Keras gets every so many-th face")
     parser.add_argument("--work", type=Path, default=Path(".work"), help="where Keras' environment goes")
     parser.add_argument("--json", type=Path, dest="out", help="write the figures here")
     options = parser.parse_args()
-    faces, weights = load_faces(options.data), find_weights(options.weights)
+    faces, weights = load_faces(options.data), options.weights
     with tempfile.TemporaryDirectory() as name:
         keras, mien, peaks = race(options, faces, weights, Path(name))
         rate = inference(Path(name) / "run", np.concatenate([faces.select("PublicTest").images] * 2))

@@ -21,6 +21,7 @@ from PIL import Image
 from conftest import write_recipe
 from mien.data import Faces
 from mien.data.writers import convert_faces
+from mien.models.load import load_bundle
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
@@ -101,6 +102,15 @@ def test_commands_contact_nobody(lines: str, folder: Path) -> None:
     assert trace(folder, sys.executable, "-c", RUN, lines.strip()).wait(300) == 0, (folder / "log.txt").read_text()
     assert contacted(folder) == set()
     assert home_files(folder) == []
+
+
+def test_the_article_trains_on_a_machine_without_a_network(folder: Path) -> None:
+    short = ("--set", "phases.0.epochs=1", "--set", "phases.1.epochs=1", "--device", "cpu")
+    command = [sys.executable, "-m", "mien", "train", "article", "--data", "drawn.csv", "--out", "run", *short]
+    env = os.environ | {"MIEN_CACHE": str(folder / "cache"), "HOME": str(folder)}
+    ran = subprocess.run(["unshare", "--net", *command], cwd=folder, env=env, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert load_bundle(folder / "run").card.provenance["recipe"]["imagenet"] is True
 
 
 def test_the_service_and_its_page_contact_nobody(folder: Path) -> None:

@@ -18,7 +18,7 @@ from protocol import peak_bytes, reply
 
 from mien.data import load_faces
 from mien.data.shards.reader import Shards
-from mien.models.imagenet import find_weights, load_imagenet
+from mien.models.imagenet import load_imagenet
 from mien.models.networks.build import build
 from mien.training import load_recipe
 from mien.training.augmentation import Augment
@@ -53,7 +53,7 @@ class Trainer:
     def __init__(self, feed, weights):
         self.feed, recipe = feed, feed.draws.recipe
         network = build(recipe.network)
-        load_imagenet(network, find_weights(weights))
+        load_imagenet(network, weights)
         self.module = Classifier(network.train(), recipe.phases[0], Loss(torch.ones(7), recipe.label_smoothing))
         self.optimizer = self.module.configure_optimizers()
         self.batches = self.endless()

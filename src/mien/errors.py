@@ -9,6 +9,7 @@
     ├── ModelError         a model bundle that is missing, damaged or does not fit
     │   └── ExportError    an export that is refused, or that answers too differently from its bundle
     ├── WeightsError       the ImageNet weights: absent, damaged, or of another network
+    ├── AssetError         a file of the package itself: missing or damaged
     ├── RecipeError        a recipe or a --set that does not hold together
     ├── HubError           the Hugging Face Hub: not reached, refusing, or without a model of mien's
     ├── ServiceError       a service that cannot start, cannot be reached, or refuses a request
@@ -81,6 +82,10 @@ class ExportError(ModelError):
 
 class WeightsError(MienError):
     """ImageNet weights that are absent, damaged or of another network."""
+
+
+class AssetError(MienError):
+    """A file of the package itself that is missing or damaged."""
 
 
 class RecipeError(MienError):

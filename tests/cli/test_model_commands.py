@@ -188,7 +188,7 @@ def test_the_demo_does_the_main_job(mien: Mien, drawn_csv: Path, tmp_path: Path)
 BASE_ONLY = """
 import importlib.abc, sys
 
-EXTRAS = {'h5py', 'kagglehub', 'lightning', 'matplotlib', 'onnx', 'onnxscript', 'pooch', 'pyarrow', 'scipy', 'sklearn',
+EXTRAS = {'h5py', 'kagglehub', 'lightning', 'matplotlib', 'onnx', 'onnxscript', 'pyarrow', 'scipy', 'sklearn',
           'tensorboardX', 'torch', 'pandas', 'requests'}
 
 class Absent(importlib.abc.MetaPathFinder):

@@ -79,7 +79,7 @@ def test_plain_pictures_of_any_size_have_no_face(centerface: CenterFace, shape: 
 
 def test_the_shipped_detector_is_the_noted_one() -> None:
     notice = (Path(__file__).resolve().parents[2] / "NOTICE").read_text()
-    from mien.models.load import ASSETS
+    from mien._utils.assets import ASSETS
 
     model = (ASSETS / "centerface.onnx").read_bytes()
     assert b"09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc" in model

@@ -1,12 +1,8 @@
-"""The ImageNet weights: finding them, and refusing files that are not them."""
+"""The ImageNet weights: those of the package, and refusing files that are not them."""
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -15,8 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mien.errors import WeightsError
-from mien.models.imagenet import NAME, find_weights, load_imagenet
+from mien._utils import assets
+from mien.errors import AssetError, WeightsError
+from mien.models.imagenet import KERAS_FILE, load_imagenet
 from mien.models.networks.build import build
 from mien.models.networks.mobilenet import MobileNet
 from mien.models.spec import CompactSpec, MobileNetSpec
@@ -133,7 +130,6 @@ def flat_kernel(path: Path, arrays: Arrays) -> Path:
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
-        (lambda path, arrays: path, "not an HDF5 file"),
         (no_bytes, "not an HDF5 file"),
         (text, "not an HDF5 file"),
         (cut_short, "damaged"),
@@ -155,85 +151,39 @@ def test_other_files_are_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-CONTENT = b"weights, or so"
-MD5 = hashlib.md5(CONTENT).hexdigest()
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Serves one small file and remembers what was asked."""
-
-    def __init__(self, asked: list[str], *args: object) -> None:
-        self.asked = asked
-        super().__init__(*args)  # type: ignore[arg-type]
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        self.send_response(200 if self.path == f"/{NAME}" else 404)
-        self.end_headers()
-        self.wfile.write(CONTENT)
-
-    def log_message(self, *args: object) -> None:  # noqa: ARG002 (quiet)
-        return
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[str]]]:
-    """A server on this machine, with an empty cache and no MIEN_IMAGENET: its address, and the paths asked for."""
-    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("MIEN_IMAGENET", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    asked: list[str] = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, asked)) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}", asked
-        http.shutdown()
-        thread.join()
-
-
-def test_the_download_is_checked_and_kept(server: tuple[str, list[str]], tmp_path: Path) -> None:
-    address, asked = server
-    path = find_weights(url=f"{address}/{NAME}", md5=MD5)
-    assert path.read_bytes() == CONTENT
-    assert path.is_relative_to(tmp_path / "cache")
-    assert find_weights(url=f"{address}/{NAME}", md5=MD5) == path
-    assert asked == [f"/{NAME}"]
-
-
-def test_a_download_of_other_bytes_is_refused_and_not_kept(server: tuple[str, list[str]], tmp_path: Path) -> None:
-    url = f"{server[0]}/{NAME}"
-    with pytest.raises(WeightsError, match=r"could not be fetched.*--weights FILE or MIEN_IMAGENET") as caught:
-        find_weights(url=url, md5="0" * 32)
-    assert "\n" not in str(caught.value)
-    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
-    assert find_weights(url=url, md5=MD5).read_bytes() == CONTENT
-
-
-def test_a_server_without_the_file_or_no_server_is_one_line(server: tuple[str, list[str]]) -> None:
-    for url in (f"{server[0]}/elsewhere", "http://127.0.0.1:1/x"):
-        with pytest.raises(WeightsError, match="could not be fetched") as caught:
-            find_weights(url=url, md5=MD5)
-        assert "\n" not in str(caught.value)
-
-
-def test_the_argument_comes_before_the_environment_before_the_download(
-    server: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    address, asked = server
-    named, environment = tmp_path / "named.h5", tmp_path / "environment.h5"
-    named.touch()
-    environment.touch()
-    monkeypatch.setenv("MIEN_IMAGENET", str(environment))
-    assert find_weights(named, url=f"{address}/{NAME}", md5=MD5) == named
-    assert find_weights(None, url=f"{address}/{NAME}", md5=MD5) == environment
-    assert asked == []
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     for missing in (tmp_path / "missing.h5", tmp_path):
-        with pytest.raises(WeightsError, match="no such file of ImageNet weights"):
-            find_weights(missing, url=f"{address}/{NAME}", md5=MD5)
-    monkeypatch.setenv("MIEN_IMAGENET", str(tmp_path / "gone.h5"))
-    with pytest.raises(WeightsError, match=r"gone\.h5: no such file"):
-        find_weights(None, url=f"{address}/{NAME}", md5=MD5)
+        with pytest.raises(WeightsError, match=r"no such file of ImageNet weights.*Leave --weights out"):
+            load_imagenet(small_network(), missing)
+
+
+def test_the_weights_of_the_package_are_keras_own_in_half_precision(shared: Path) -> None:
+    ours, keras = build(MobileNetSpec(cut=13)), build(MobileNetSpec(cut=13))
+    load_imagenet(ours)  # type: ignore[arg-type]
+    load_imagenet(keras, shared / "data" / KERAS_FILE)  # type: ignore[arg-type]
+    expected = keras.state_dict()
+    for name, array in ours.state_dict().items():
+        if name.startswith(("head.", "votes.")):
+            continue
+        if array.ndim == 4 and name != "features.conv1.weight":  # whose three channels are summed for gray faces
+            assert torch.equal(array, expected[name].half().float()), name
+        else:
+            torch.testing.assert_close(array, expected[name], rtol=2**-10, atol=1e-3, msg=name)
+
+
+def test_damaged_weights_of_the_package_are_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = (assets.ASSETS / assets.IMAGENET).read_bytes()
+    monkeypatch.setattr(assets, "ASSETS", tmp_path)
+    altered = bytearray(data)
+    altered[len(data) // 2] ^= 1
+    for content in (data[:-1], bytes(altered), b""):
+        (tmp_path / assets.IMAGENET).write_bytes(content)
+        with pytest.raises(AssetError, match=r"is damaged.*Install mien again") as caught:
+            load_imagenet(small_network())
+        assert "\n" not in str(caught.value)
+    (tmp_path / assets.IMAGENET).unlink()
+    with pytest.raises(AssetError, match=r"cannot be read.*Install mien again"):
+        load_imagenet(small_network())
 
 
 def test_the_compact_network_takes_the_layers_that_it_shares(shared: Path) -> None:

@@ -36,13 +36,17 @@ def randomise_norms(network: torch.nn.Module, seed: int = 0) -> None:
                 tensor.data.uniform_(low, high, generator=generator)
 
 
+@pytest.mark.parametrize(("weights", "within"), [("data/mobilenet_1_0_224_tf_no_top.h5", 1e-4), (None, 0.06)])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("scaling", ["unit", "signed"])
-def test_every_layer_computes_what_keras_computes(shared: Path, scaling: str, channels: int) -> None:
+def test_every_layer_computes_what_keras_computes(
+    shared: Path, scaling: str, channels: int, weights: str | None, within: float
+) -> None:
+    """The weights of the package are rounded to half precision: of features up to 6, at most 0.05 comes of that."""
     reference = np.load(shared / "reference" / "mobilenet_keras.npz")
     network = build(MobileNetSpec(channels=channels)).eval()
     assert isinstance(network, MobileNet)
-    load_imagenet(network, shared / "data" / "mobilenet_1_0_224_tf_no_top.h5")
+    load_imagenet(network, weights and shared / weights)
     wanted = {name.partition("/")[2].removesuffix("_relu"): name for name in reference if name.startswith(scaling)}
     assert len(wanted) == 7
     x = torch.from_numpy(prepare(reference["images"], Preprocessing(scaling=scaling))).expand(-1, channels, -1, -1)
@@ -57,7 +61,7 @@ def test_every_layer_computes_what_keras_computes(shared: Path, scaling: str, ch
             else:
                 found = torch.stack([x.mean((2, 3)), x.std((2, 3), correction=0)], 1)
             assert found.shape == expected.shape
-            assert np.abs(found.numpy() - expected).max() < 1e-4, name
+            assert np.abs(found.numpy() - expected).max() < within, name
     assert not wanted
 
 

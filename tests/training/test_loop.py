@@ -21,6 +21,7 @@ from mien.errors import DataError, DivergedError, RecipeError, WeightsError
 from mien.evaluation import evaluate
 from mien.inference import Predictor
 from mien.models.load import load_bundle
+from mien.models.spec import Head
 from mien.training import Run, load_recipe, train
 from mien.training.module import Classifier
 
@@ -203,10 +204,11 @@ def test_data_that_do_not_fit_are_refused(
         train(tiny_recipe(), spoil(drawn), tmp_path / "run", device="cpu")
 
 
-def test_a_recipe_that_learns_from_votes_needs_them(drawn: Faces, tmp_path: Path) -> None:
+def test_without_votes_a_recipe_trains_without_the_ferplus_head(drawn: Faces, tmp_path: Path) -> None:
     recipe = tiny_recipe(network={"name": "mobilenet", "cut": 2, "votes": True})
-    with pytest.raises(DataError, match=r"no FER\+ votes.*--set network.votes=false"):
-        train(recipe, drawn, tmp_path / "run", device="cpu")
+    run = train(recipe, drawn, tmp_path / "run", device="cpu")
+    assert run.bundle is not None
+    assert run.bundle.card.heads == (Head.LABELS,)
 
 
 def test_a_model_with_two_heads_is_trained_calibrated_and_judged(drawn: Faces, tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ Changes = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the recipe; repeatable."),
 ]
 Weights = Annotated[
-    Path | None, typer.Option("--weights", metavar="FILE", help="A local file with the ImageNet weights.")
+    Path | None,
+    typer.Option("--weights", metavar="FILE", help="ImageNet weights in Keras' layout, in place of the package's."),
 ]
 Device = Annotated[str, typer.Option("--device", help="The device: auto, cpu or cuda.")]
 Detector = Annotated[

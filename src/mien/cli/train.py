@@ -67,6 +67,7 @@ def train(
     from mien.evaluation.pipeline import run_recipe
     from mien.training import load_recipe
     from mien.training import train as train_only
+    from mien.training.data_source import has_votes
     from mien.training.ddp import World
     from mien.training.launch import Hosts, launch
     from mien.training.run_folder import run_outputs
@@ -79,6 +80,8 @@ def train(
     if hosts.many and world.size == 1:
         raise typer.Exit(launch(["-m", "mien", *sys.argv[1:]], hosts))
     faces = _data(data, stream, label_order)
+    if getattr(settings.network, "votes", False) and not has_votes(faces):
+        stderr.print(f"{faces.name}: no FER+ votes are known for these faces: it trains without the FER+ head")
     options: TrainOptions = {"seed": seed, "resume": resume, "weights": weights, "device": device}
     if not world.first:
         train_only(settings, faces, out, **options)

@@ -16,11 +16,12 @@ from mien.data.builder import Builder, Progress, first_usage, is_emotion
 from mien.data.cache import content_key, read_cache, write_cache
 from mien.data.classes import CLASSES_FILE
 from mien.data.faces import Faces
+from mien.data.known_votes import vote_adder, with_known_votes
 from mien.data.readers.csv_files import header_columns, read_csv, read_tar
 from mien.data.readers.images import find_images, read_images
 from mien.data.readers.parquet import read_npz, read_parquet
 from mien.data.readers.path_lists import files_of, is_list, read_list, read_rows
-from mien.data.splits import needs_splits, with_splits
+from mien.data.splits import with_missing_splits
 from mien.data.walk import describe_unread
 from mien.emotions import LabelOrder
 from mien.errors import DataError, printable
@@ -42,8 +43,6 @@ class _Plan(NamedTuple):
     files: Sequence[Path]
     """All that the result depends on."""
     read: Callable[[Builder], None]
-    has_splits: bool = True
-    """Whether the source gives the split of any face: all do but lists and folders of classes alone."""
     unread: str | None = None
     """What else is in the folder."""
 
@@ -67,7 +66,7 @@ def load_faces(
             emotions (:mod:`mien.data.classes`).
         skip_bad: leave bad rows out and list them in ``Faces.skipped``, instead of raising at the first.
         cache: store the result in the cache folder, and read it from there for the same bytes.
-        make_splits: make the splits that a folder lacks (:func:`mien.data.splits.needs_splits`).
+        make_splits: make the splits that the set lacks (:func:`mien.data.splits.with_missing_splits`).
         label_order: whose numbers the labels are, where they are numbers (:class:`mien.emotions.LabelOrder`):
             ``fer2013``, ``raf-db``, ``affectnet`` (contempt is left out and counted) or ``affectnet-8`` (contempt is
             an eighth class). Without it they are FER2013's, with a line in ``Faces.notes`` but for tables in FER2013's
@@ -76,8 +75,8 @@ def load_faces(
 
     Returns:
         The faces, with images uint8 (N, 48, 48) and labels 0 to 6 in the order of :class:`mien.Emotion`, or those of
-        one's own classes in the order of ``Faces.labels``. Splits that a folder lacks are made
-        (:func:`mien.data.splits.with_splits`), with a line in ``Faces.notes``.
+        one's own classes in the order of ``Faces.labels``. Splits that the set lacks are made out
+        of Training, with a line in ``Faces.notes``.
 
     Raises:
         DataError: where there is no such data set, or it is of no known layout, or damaged.
@@ -95,8 +94,8 @@ def load_faces(
             builder = Builder(plan.root, skip_bad, progress, order)
             plan.read(builder)
             faces = builder.build(name)
-            if make_splits and needs_splits(faces, plan.has_splits):
-                faces = with_splits(faces)
+            faces = with_known_votes(faces)
+            faces = with_missing_splits(faces) if make_splits else faces
             if cache:
                 write_cache(key, faces)
     return replace(faces, notes=(*faces.notes, plan.unread)) if plan.unread else faces
@@ -124,7 +123,8 @@ def stream_faces(
     """
     with _readable(source):
         plan = _recognise(find_source(source))
-        builder = Builder(plan.root, skip_bad, progress, _order(label_order), take)
+        add_votes = vote_adder()
+        builder = Builder(plan.root, skip_bad, progress, _order(label_order), lambda block: take(add_votes(block)))
         plan.read(builder)
         builder.finish()
     return tuple(builder.skipped), builder.notes
@@ -199,8 +199,7 @@ def _recognise_file(path: Path) -> _Plan:
     columns = header_columns(head)
     if is_list(columns):
         rows = read_rows(path)
-        has_splits = any(row.split is not None for row in rows)
-        return _Plan("list", path.parent, files_of(rows, path), partial(read_list, rows, path), has_splits)
+        return _Plan("list", path.parent, files_of(rows, path), partial(read_list, rows, path))
     if suffix == ".csv" or "pixels" in columns:
         return _Plan("csv", path, [path], partial(read_csv, [path]))
     raise DataError("this is not a data set", path, _KNOWN)
@@ -218,9 +217,8 @@ def _recognise_folder(folder: Path) -> _Plan:
         raise DataError("the folder holds no data set", folder, _KNOWN)
     listed = [folder / CLASSES_FILE] if (folder / CLASSES_FILE).is_file() else []
     unread -= Counter({Path(CLASSES_FILE).suffix: len(listed)})
-    has_splits = any(len(path.relative_to(folder).parts) != 2 for path in images)
     read = partial(read_images, images, folder)
-    return _Plan("images", folder, [*images, *listed], read, has_splits, describe_unread(unread))
+    return _Plan("images", folder, [*images, *listed], read, describe_unread(unread))
 
 
 def _tables_in(folder: Path) -> _Plan | None:

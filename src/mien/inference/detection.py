@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien._utils.assets import ASSETS
 from mien.errors import ModelError
 from mien.inference.yunet import yunet_file
-from mien.models.load import ASSETS
 from mien.models.onnx.runtime import PerProcess, onnxruntime
 
 Box = tuple[float, float, float, float]

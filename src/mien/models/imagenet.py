@@ -1,79 +1,73 @@
-"""MobileNet's published ImageNet weights: find or fetch the file, and fill a network with it."""
+"""MobileNet's published ImageNet weights, which come with the package, and filling a network with them."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import platformdirs
+import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
+from mien._utils.assets import IMAGENET, read_asset
 from mien.errors import WeightsError, require
 from mien.models.networks.mobilenet import ConvNorm, Pooling
 
-NAME = "mobilenet_1_0_224_tf_no_top.h5"
-URL = f"https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/{NAME}"
-MD5 = "725ccbd03d61d7ced5b5c4cd17e7d527"
+KERAS_FILE = "mobilenet_1_0_224_tf_no_top.h5"
+"""The published file of the same weights in single precision; Keras fetches it by this name."""
+
+Layers = dict[str, list[NDArray[np.float32]]]
+"""The arrays of each layer, by Keras' name, in Keras' layout and order: a kernel, or the four arrays of a norm."""
 
 
-def find_weights(path: str | Path | None = None, url: str = URL, md5: str = MD5) -> Path:
-    """The weights' file: ``path``, else ``MIEN_IMAGENET``, else the cached download (checked by MD5).
-
-    Raises:
-        WeightsError: where the file does not exist or cannot be fetched.
-    """
-    chosen = path or os.environ.get("MIEN_IMAGENET")
-    if not chosen:
-        return _download(url, md5)
-    if not Path(chosen).is_file():
-        raise WeightsError("no such file of ImageNet weights", chosen, "Check --weights or MIEN_IMAGENET.")
-    return Path(chosen)
-
-
-def _download(url: str, md5: str) -> Path:
-    pooch = require("pooch", "train")
-    folder = Path(os.environ.get("MIEN_CACHE", platformdirs.user_cache_dir("mien"))) / "imagenet"
-    try:
-        return Path(pooch.retrieve(url, known_hash=f"md5:{md5}", fname=NAME, path=folder, progressbar=False))
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"the ImageNet weights could not be fetched ({type(error).__name__})",
-            url,
-            f"Download {NAME} elsewhere and name it with --weights FILE or MIEN_IMAGENET.",
-        ) from error
-
-
-def load_imagenet(network: Pooling, path: str | Path) -> None:
-    """Fill the convolutions and norms that the network shares with MobileNet from a file in Keras' layout.
+def load_imagenet(network: Pooling, path: str | Path | None = None) -> None:
+    """Fill the convolutions and norms that the network shares with MobileNet.
 
     The head, and what else the network has of its own, stays as it is.
 
+    Args:
+        network: the network.
+        path: a file in Keras' layout, in place of the weights of the package, whose kernels are in half precision.
+
     Raises:
-        WeightsError: where the file is not HDF5, or lacks an array, or has one of another shape.
+        WeightsError: where the file does not exist, is not HDF5, lacks an array, or has one of another shape.
+        AssetError: where the weights of the package are damaged.
+    """
+    names = [layer for name in network.imagenet_layers() for layer in (name, f"{name}_bn")]
+    arrays = _packaged(names) if path is None else read_keras(path, names)
+    for name, module in network.imagenet_layers().items():
+        _fill(module, arrays[name] + arrays[f"{name}_bn"], Path(path or IMAGENET), name)
+
+
+def _packaged(names: list[str]) -> Layers:
+    arrays = safetensors.numpy.load(read_asset(IMAGENET))
+    return {name: [arrays[key].astype(np.float32) for key in sorted(arrays) if key.startswith(f"{name}/")]
+            for name in names}  # fmt: skip
+
+
+def read_keras(path: str | Path, names: list[str]) -> Layers:
+    """The layers of these names, from an HDF5 file in Keras' layout.
+
+    Raises:
+        WeightsError: as :func:`load_imagenet`.
     """
     h5py = require("h5py", "train")
+    if not Path(path).is_file():
+        raise WeightsError("no such file of ImageNet weights", path, "Leave --weights out for those of the package.")
     try:
         with h5py.File(path, "r") as file:
-            arrays = {name: _read_layer(file, name) for name in _names(network)}
+            return {name: _read_layer(file, name) for name in names}
     except OSError as error:
-        raise WeightsError(
-            "not an HDF5 file of Keras weights, or a damaged one", path, f"Fetch {NAME} again."
-        ) from error
+        mend = f"Fetch {KERAS_FILE} again, or leave --weights out for those of the package."
+        raise WeightsError("not an HDF5 file of Keras weights, or a damaged one", path, mend) from error
     except KeyError as error:
-        raise WeightsError(f"a layer is missing ({error.args[0]})", path, f"It must be Keras' {NAME}.") from error
-    for name, module in network.imagenet_layers().items():
-        _fill(module, arrays[name] + arrays[f"{name}_bn"], Path(path), name)
+        raise WeightsError(f"a layer is missing ({error.args[0]})", path, f"It must be Keras' {KERAS_FILE}.") from error
 
 
-def _names(network: Pooling) -> list[str]:
-    return [layer for name in network.imagenet_layers() for layer in (name, f"{name}_bn")]
-
-
-def _read_layer(file: object, name: str) -> list[NDArray[np.float32]]:
+def _read_layer(file: Any, name: str) -> list[NDArray[np.float32]]:
     """A layer's arrays in the order that its group lists them."""
-    group = file[name]  # type: ignore[index]
+    group = file[name]
     return [np.asarray(group[key], np.float32) for key in group.attrs["weight_names"]]
 
 

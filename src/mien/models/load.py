@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mien._utils.assets import ASSETS
 from mien.errors import ModelError
 from mien.models.bundle import BEST, ONNX_SUFFIX, SUFFIX, Bundle, read_bundle
 from mien.models.onnx.exported_file import read_exported
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
-"""The folder of the models that come with mien."""
 DEFAULT = "best"
 """The default model."""
 

@@ -116,10 +116,10 @@ def split_of(data: DataSet, name: str, recipe: Recipe) -> Faces:
     """A split in memory, which the recipe can use.
 
     Raises:
-        DataError: where there is no such split, or it has other classes or no votes.
+        DataError: where there is no such split, or it has other classes.
     """
     part = data.select(name)
-    check_fit(part, part.votes is not None, recipe)
+    check_fit(part, recipe)
     return part
 
 
@@ -133,21 +133,23 @@ def training_of(data: DataSet, recipe: Recipe) -> Faces | ShardSplit:
         part: Faces | ShardSplit = split_of(data, recipe.data.train, recipe)
     else:
         part = data.split(recipe.data.train)
-        check_fit(part, part.has_votes, recipe)
+        check_fit(part, recipe)
     if recipe.order is not None and len(part) < recipe.order.lanes:
         mend = "Take fewer: --set order.lanes=..."
         raise DataError(f"{len(part)} training faces, but {recipe.order.lanes} lanes", part.name, mend)
     return part
 
 
-def check_fit(part: Faces | ShardSplit, has_votes: bool, recipe: Recipe) -> None:
+def has_votes(data: DataSet) -> bool:
+    """Whether the faces have FER+ votes."""
+    return data.votes is not None if isinstance(data, Faces) else data.index.votes
+
+
+def check_fit(part: Faces | ShardSplit, recipe: Recipe) -> None:
     """Refuse faces that the recipe cannot use.
 
     Raises:
-        DataError: where they have other classes, or no votes where the recipe needs them.
+        DataError: where they have other classes.
     """
     if len(part.labels) != recipe.network.classes:
         raise DataError(f"{len(part.labels)} classes, but the recipe has {recipe.network.classes}", part.name)
-    if not has_votes and Head.VOTES in heads(recipe.network):
-        mend = "Use data that carry them, or add --set network.votes=false to train on the labels alone."
-        raise DataError(f"no FER+ votes, which the recipe {recipe.name} needs", part.name, mend)

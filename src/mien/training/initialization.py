@@ -31,15 +31,15 @@ def starting_model(recipe: Recipe) -> Bundle | None:
     return bundle
 
 
-def adapt_recipe(recipe: Recipe, labels: tuple[str, ...], start: Bundle | None) -> Recipe:
+def adapt_recipe(recipe: Recipe, labels: tuple[str, ...], start: Bundle | None, has_votes: bool = True) -> Recipe:
     """The recipe for faces of these classes.
 
     Network and preprocessing become those of the model that it starts from. On classes of one's own the head gets as
-    many outputs as there are classes, and what only the seven emotions have is left out: the votes' head, and a
-    shipped model as a teacher.
+    many outputs as there are classes, and what only the seven emotions have is left out: the FER+ head, and a
+    shipped model as a teacher. Without FER+ votes (``has_votes``) the FER+ head is left out, too.
     """
     changes: dict[str, Any] = {}
-    votes = bool(getattr(recipe.network, "votes", False))
+    votes = bool(getattr(recipe.network, "votes", False)) and has_votes
     network = recipe.network
     if start is not None:
         network = start.card.network.model_copy(update={"classes": network.classes})

@@ -28,7 +28,7 @@ from mien.data.shards.reader import Shards, ShardSplit
 from mien.errors import DivergedError, RecipeError, WeightsError
 from mien.models.bundle import BEST, Bundle, Card, save_bundle
 from mien.models.calibration import calibrated
-from mien.models.imagenet import find_weights, load_imagenet
+from mien.models.imagenet import load_imagenet
 from mien.models.load import find_bundle, load_bundle
 from mien.models.networks.build import Network, build, set_trainable
 from mien.models.networks.mobilenet import Pooling
@@ -44,7 +44,7 @@ from mien.training.callbacks import (
     write_history,
 )
 from mien.training.checkpoints import Checkpoints, read_phase, write_phase
-from mien.training.data_source import BatchSource, DataSet, Draws, ordered, split_of, training_of
+from mien.training.data_source import BatchSource, DataSet, Draws, has_votes, ordered, split_of, training_of
 from mien.training.ddp import World, process_group
 from mien.training.distillation import Teacher
 from mien.training.initialization import adapt_recipe, initialize_from, load_backbone, starting_model
@@ -121,7 +121,7 @@ def train(
 
     Args:
         recipe: a recipe, a shipped one's name, or a YAML file. On classes of one's own it is adapted
-            (:func:`mien.training.initialization.adapt_recipe`).
+            (:func:`mien.training.initialization.adapt_recipe`), and on faces without FER+ votes.
         data: faces, or any data set that :func:`mien.load_faces` reads; or shards, of which Training is streamed, in
             the recipe's order of blocks (where it has none, in :class:`mien.training.blocks.Blocks`' own).
         out: the run's folder; it must not hold a run already, but to resume it.
@@ -139,7 +139,7 @@ def train(
     protect(run_outputs(out), chain(read, [] if source is None else source_files(source)))
     faces = data if isinstance(data, Faces | Shards) else load_faces(data)
     start = starting_model(recipe)
-    recipe = adapt_recipe(recipe, faces.labels, start)
+    recipe = adapt_recipe(recipe, faces.labels, start, has_votes(faces))
     run = _new_run(Path(out), recipe, options)
     run.recipe = recipe = ordered(recipe, faces, run.world)
     training, validation = training_of(faces, recipe), split_of(faces, recipe.data.validation, recipe)
@@ -205,7 +205,7 @@ def _first_network(run: Run, weights: str | Path | None) -> Network:
         if run.recipe.batch_norm == "frozen":
             network.freeze_norm()
         if run.recipe.imagenet:
-            load_imagenet(network, find_weights(weights))
+            load_imagenet(network, weights)
     elif weights is not None:
         raise WeightsError(f"the recipe {run.recipe.name} takes no ImageNet weights", weights, "Leave --weights out.")
     return network
