@@ -72,13 +72,16 @@ def test_kaggles_pair_is_training_and_unlabelled_test(tmp_path: Path, some_faces
     train, test = some_faces.take(np.arange(30)), some_faces.take(np.arange(30, 42))
     write_table(tmp_path / "train.csv", train, ["emotion", "pixels"], quote='"')
     write_table(tmp_path / "test.csv", test, ["pixels"])
-    faces = load_faces(tmp_path)
+    faces = load_faces(tmp_path, make_splits=False)
     np.testing.assert_array_equal(faces.images, some_faces.images)
     assert faces.splits() == {"Training": 30, "test": 12}
     assert faces.emotion[:30].tolist() == train.emotion.tolist()
     assert set(faces.emotion[30:].tolist()) == {-1}
     np.testing.assert_array_equal(faces.row, np.arange(42))
-    assert load_faces(tmp_path / "train.csv").splits() == {"Training": 30}
+    assert load_faces(tmp_path / "train.csv", make_splits=False).splits() == {"Training": 30}
+    unlabelled = load_faces(tmp_path)
+    assert unlabelled.splits() == load_faces(tmp_path / "train.csv").splits() | {"test": 12}
+    assert unlabelled.select("PublicTest").emotion.min() == 0
     assert load_faces(tmp_path / "test.csv").splits() == {"test": 12}
 
 

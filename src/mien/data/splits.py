@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from mien.data.faces import USAGES, Faces, Usage
 from mien.data.quality.duplicates import first_copies
-from mien.emotions import LABELS
 from mien.errors import DataError
 
 SHARE = 0.15
@@ -23,23 +22,18 @@ MADE = (Usage.PRIVATE_TEST, Usage.PUBLIC_TEST)
 TRAINING, TEST = USAGES.index(Usage.TRAINING), USAGES.index(Usage.TEST)
 
 
-def needs_splits(faces: Faces, has_splits: bool) -> bool:
-    """Whether splits are to be made when a set is read.
+def with_missing_splits(faces: Faces) -> Faces:
+    """The set as it is after reading, whatever its layout: with the splits that it lacks (:func:`with_splits`).
 
-    Args:
-        faces: what was read.
-        has_splits: whether the source gives the split of any face.
-
-    Returns:
-        True for classes of one's own where a split is missing, and for emotions where the source gives no split at
-        all and every class has enough images. FER2013's own layouts are left as they are.
+    A set without Training faces stays as it is; one with a class of too few images as well, with a note.
     """
     if not (faces.usage == TRAINING).any():
-        return False
-    if faces.labels != LABELS:
-        return bool(_missing(faces)) or Usage.PRIVATE_TEST not in faces.splits()
-    without = not has_splits and bool((faces.usage == TRAINING).all())
-    return without and all(count == 0 or count >= SMALLEST for count in _different(faces).values())
+        return faces
+    try:
+        return with_splits(faces)
+    except DataError as error:
+        missing = " and ".join(reversed(_missing(faces)))
+        return replace(faces, notes=(*faces.notes, f"without {missing}, and none made: {error.what}"))
 
 
 def _different(faces: Faces) -> dict[str, int]:
@@ -49,13 +43,17 @@ def _different(faces: Faces) -> dict[str, int]:
 
 
 def _missing(faces: Faces) -> list[Usage]:
-    have = set(faces.splits())
+    """The splits that can be made and have no labelled face."""
+    have = set(faces.take(faces.emotion >= 0).splits())
     have |= {str(Usage.PRIVATE_TEST)} if Usage.TEST in have else set()
     return [usage for usage in MADE if usage not in have]
 
 
 def with_splits(faces: Faces, shares: Mapping[Usage, float] | None = None, seed: int = 0) -> Faces:
-    """The set with the splits that it lacks, taken out of Training; test faces of no known part become PrivateTest.
+    """The set with the splits that it lacks, taken out of Training.
+
+    PublicTest and PrivateTest are lacking where they have no labelled face; labelled test faces of no known part
+    become PrivateTest.
 
     Each class gives its share. Images that are equal or near duplicates
     (:mod:`mien.data.quality.near_duplicates`) stay on one side; where a class is all one chain of near
@@ -74,8 +72,9 @@ def with_splits(faces: Faces, shares: Mapping[Usage, float] | None = None, seed:
     Raises:
         DataError: where a class has too few different images.
     """
-    if (faces.usage == TEST).any() and Usage.PRIVATE_TEST not in faces.splits():
-        faces = replace(faces, usage=np.where(faces.usage == TEST, USAGES.index(Usage.PRIVATE_TEST), faces.usage))
+    of_no_part = (faces.usage == TEST) & (faces.emotion >= 0)
+    if of_no_part.any() and Usage.PRIVATE_TEST not in faces.splits():
+        faces = replace(faces, usage=np.where(of_no_part, USAGES.index(Usage.PRIVATE_TEST), faces.usage))
     missing = {usage: (shares or {}).get(usage, SHARE) for usage in _missing(faces)}
     if not missing:
         return faces
@@ -121,7 +120,7 @@ def split_faces(
 def _check(training: Faces, made: int) -> None:
     for label, count in _different(training).items():
         if 0 < count < made + 1:
-            what = f"the class {label} has {count} different images, and splits are to be made of it"
+            what = f"the class {label} has too few different images ({count}) to make splits of it"
             mend = f"Add images ({SMALLEST} at least), or make the folders train, validation and test yourself."
             raise DataError(what, training.name, mend)
 

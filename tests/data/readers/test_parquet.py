@@ -61,7 +61,7 @@ def test_shards_give_their_splits_in_order(tmp_path: Path, nine: Faces) -> None:
         write_shard(tmp_path / "data" / f"{name}.parquet", part, part.emotion.tolist())
     faces = load_faces(tmp_path)
     np.testing.assert_array_equal(faces.images, nine.images[:5])
-    assert faces.splits() == {"Training": 3, "PublicTest": 1, "test": 1}
+    assert faces.splits() == {"Training": 3, "PublicTest": 1, "PrivateTest": 1}
     assert faces.row.tolist() == [0, 1, 2, 3, 4]
 
 
