@@ -107,7 +107,8 @@ def place(world: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypat
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "MIEN_DATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("mien.cli.demo.draw_faces", lambda: draw_faces(300))
+    monkeypatch.setattr("mien.cli.demo.FACES", 300)
+    monkeypatch.setattr("mien.cli.demo.SHORTENED", ("phases.0.epochs=1", "phases.1.epochs=1"))
     monkeypatch.setattr("mien.export.exporter.DROP", 0.05)  # best knows no drawn faces, and one of 110 is 0.9 points
     return folder
 

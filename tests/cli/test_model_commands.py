@@ -173,16 +173,24 @@ def test_summary_of_a_bundle_is_that_of_its_recipe(mien: Mien, tiny_run: Run, tm
     assert f"{by_bundle['parameters']:,} as Keras counts them" in ran.out
 
 
-def test_the_demo_does_the_main_job(mien: Mien, drawn_csv: Path, tmp_path: Path) -> None:
+def test_the_demo_does_the_main_job(
+    mien: Mien, drawn_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mien.cli.demo.SHORTENED", ("phases.0.epochs=1", "phases.1.epochs=1"))
     out = tmp_path / "demo"
     ran = mien("demo", "--data", drawn_csv, "--out", out, "--json")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)
-    assert found["name"] == "toy"
+    assert found["name"] == "article"
+    assert found["command"] == "mien train article --data D --out RUN --set phases.0.epochs=1 --set phases.1.epochs=1"
     assert found["face"]["emotion"] in LABELS
-    for name in ("examples.png", "face.png", "run/best.mien", "run/result.json", "examples_48_48_1/Sad_48_48_1.png"):
-        assert (out / name).is_file(), name
-    assert "1/4 data" in ran.err
+    made = {Path(path) for path in found["files"]}
+    assert made == {path for path in made if path.is_file() and path.stat().st_size > 1000}
+    names = {path.relative_to(out).as_posix() for path in made}
+    assert {"report.html", "structure.png", "predictions.png", "face.png", "run/best.mien", "model.onnx"} < names
+    assert (out / "examples_48_48_1" / "Sad_48_48_1.png").is_file()
+    assert load_bundle(out / "model.onnx").card.provenance["recipe"]["imagenet"] is True
+    assert "1/5 data" in ran.err
 
 
 BASE_ONLY = """

@@ -185,6 +185,14 @@ def summary(
         console.print(found["note"], markup=False)
 
 
+NEXT = (
+    ("Predict the expressions of a photo, by the most accurate shipped model:", "mien predict photo.jpg"),
+    ("Open the page: photos, camera, data set, report:", "mien serve"),
+    ("Fine-tune on FER2013 as Kaggle has it:", "mien train fast --data icml_face_data.csv --out runs/fast"),
+)
+"""What to try after the demo."""
+
+
 def demo(
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DATA", help="The data set; drawn faces by default.")
@@ -195,7 +203,7 @@ def demo(
     as_json: AsJson = False,
     label_order: LabelOrderName = None,
 ) -> None:
-    """Run the whole pipeline on a small scale: data, training, evaluation, plots and a prediction."""
+    """Fine-tune the ImageNet network by the article's recipe, shortened; evaluate, report, export and predict."""
     from mien.errors import require
 
     require("lightning", "train")
@@ -203,11 +211,16 @@ def demo(
 
     keep_inputs([out], data)
     faces = load(data, label_order=label_order) if data else None
-    outcome, face = run_demo(faces, out, on_epoch=epoch_line, report=lambda line: stderr.print(line, markup=False))
+    made = run_demo(faces, out, on_epoch=epoch_line, report=lambda line: stderr.print(line, markup=False))
     if as_json:
-        print_json(outcome.result | {"face": face.to_dict()})
+        files = {str(path): what for path, what in made.files.items()}
+        print_json(made.outcome.result | {"face": made.face.to_dict(), "files": files})
         return
-    print_outcome(outcome)
-    console.print(f"a face of the test split: {face}", markup=False)
-    console.print(f"accuracy {outcome.test.accuracy:.4f} on {outcome.test.data['name']}, {outcome.test.split}")
+    print_outcome(made.outcome)
+    console.print(f"the exported model on a face of the test split: {made.face}", markup=False)
+    print_table("made", ["file", "content"], [[str(path), what] for path, what in made.files.items()], text=2)
+    for what, command in NEXT:
+        console.print(f"{what}\n  {command.format(out=out)}", markup=False, soft_wrap=True)
+    accuracy, test = made.outcome.test.accuracy, made.outcome.test
+    console.print(f"accuracy {accuracy:.4f} on {test.data['name']}, {test.split}")
     sys.stdout.flush()

@@ -216,16 +216,55 @@ def face_and_bars(
         _overlay(middle[0], image, *attribution)
     _bare(left)
     _show_face(left, image)
-    predicted = names[int(np.argmax(probabilities))]
-    left.set_xlabel(f"true: {true or 'not known'}\npredicted: {predicted}", fontsize=11)
-    bars = right.barh(list(names), probabilities, color=colors(names), height=0.7)
-    right.bar_label(bars, [f"{p:.1%}" for p in probabilities], padding=3, fontsize=9)
-    right.invert_yaxis()
-    _percent_axis(right)
+    left.set_xlabel(_caption(probabilities, names, true), fontsize=11)
+    _bars(right, probabilities, names, true)
     right.set_xlabel("probability")
-    _mark_true(right, bars, names, true)
     _head(figure, title)
     return figure
+
+
+def predictions(
+    images: NDArray[np.uint8],
+    probabilities: NDArray[np.floating],
+    names: Sequence[str],
+    true: Sequence[str | None],
+    title: str,
+) -> Figure:
+    """Several faces, two a row, each beside the bars of its class probabilities.
+
+    Args:
+        images: uint8 (N, 48, 48).
+        probabilities: float (N, C), 0 to 1.
+        names: the C classes' names.
+        true: each face's true class, or None where it is not known.
+        title: the figure's title.
+    """
+    rows = -(-len(images) // 2)
+    figure = _figure(12.6, 0.6 + 2.6 * rows)
+    cells = figure.subplots(rows, 4, width_ratios=[1.0, 1.6] * 2, squeeze=False).reshape(-1, 2)
+    for number, (left, right) in enumerate(cells):
+        if number >= len(images):
+            left.set_axis_off()
+            right.set_axis_off()
+            continue
+        _bare(left)
+        _show_face(left, images[number])
+        left.set_xlabel(_caption(probabilities[number], names, true[number]), fontsize=9)
+        _bars(right, probabilities[number], names, true[number])
+    _head(figure, title)
+    return figure
+
+
+def _caption(probabilities: NDArray[np.floating], names: Sequence[str], true: str | None) -> str:
+    return f"true: {true or 'not known'}\npredicted: {names[int(np.argmax(probabilities))]}"
+
+
+def _bars(axes: Axes, probabilities: NDArray[np.floating], names: Sequence[str], true: str | None) -> None:
+    bars = axes.barh(list(names), probabilities, color=colors(names), height=0.7)
+    axes.bar_label(bars, [f"{p:.1%}" for p in probabilities], padding=3, fontsize=9)
+    axes.invert_yaxis()
+    _percent_axis(axes)
+    _mark_true(axes, bars, names, true)
 
 
 def colors(names: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 A ``.mien`` file is an uncompressed zip with three members, so that any tool can look inside:
 
 - ``model.yaml``: structure, labels, preprocessing, calibration and provenance, readable;
-- ``weights.safetensors``: the weights;
+- ``weights.safetensors``: the weights, float32, or float16 for the shipped models' kernels and matrices;
 - ``model.onnx``: the network's graph, which takes its weights from ``weights.safetensors``.
 
 One file means that a figure can name it by its SHA-256, and that saving is atomic. Nothing in it is pickled.
@@ -112,22 +112,34 @@ class Bundle:
         return self.weights
 
 
-def save_bundle(bundle: Bundle, path: str | Path) -> Bundle:
+def save_bundle(bundle: Bundle, path: str | Path, half: bool = False) -> Bundle:
     """Write a bundle as one file; equal bundles give equal bytes. A reader sees the old file or the new, never half.
 
+    Args:
+        bundle: the model.
+        path: the file.
+        half: round the kernels and matrices to half precision: the file has half the bytes, and probabilities differ
+            by some 1e-4. Vectors (biases and norms) stay as they are.
+
     Returns:
-        The bundle with its file's path and SHA-256.
+        The bundle as it is read back, with its file's path and SHA-256.
     """
+    stored = {name: array.astype(np.float16) if half and array.ndim > 1 else array
+              for name, array in sorted(bundle.weights.items())}  # fmt: skip
     buffer = io.BytesIO()
     card = yaml.safe_dump(bundle.card.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    weights = safetensors.numpy.save(dict(sorted(bundle.weights.items())))
+    weights = safetensors.numpy.save(stored)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in ((CARD_FILE, card.encode()), (WEIGHTS_FILE, weights), (GRAPH_FILE, bundle.graph)):
             archive.writestr(zipfile.ZipInfo(name), data)
     with atomic(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-    return Bundle(bundle.card, bundle.weights, bundle.graph, digest, Path(path))
+    return Bundle(bundle.card, _in_single(stored), bundle.graph, digest, Path(path))
+
+
+def _in_single(weights: Mapping[str, NDArray[np.floating]]) -> dict[str, NDArray[np.float32]]:
+    return {name: array.astype(np.float32, copy=False) for name, array in weights.items()}
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -140,7 +152,7 @@ def read_bundle(path: Path) -> Bundle:
     members = _members(data, path)
     card = _card(members[CARD_FILE], path)
     try:
-        weights = safetensors.numpy.load(members[WEIGHTS_FILE])
+        weights = _in_single(safetensors.numpy.load(members[WEIGHTS_FILE]))
     except safetensors.SafetensorError as error:
         raise ModelError(f"its weights are unreadable ({error})", path, "Copy or train it again.") from error
     return Bundle(card, weights, members[GRAPH_FILE], hashlib.sha256(data).hexdigest(), path)
