@@ -20,9 +20,14 @@ from mien.cli.options import (
     MinFace,
     ModelArgument,
     OptionalModelArgument,
+    OutputName,
+    Prior,
     Split,
 )
 from mien.cli.train import print_agreement
+from mien.emotions import Output
+
+HEAD_NAMES = {Output.FER2013: "FER2013 head", Output.FERPLUS: "FER+ head"}
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +35,8 @@ if TYPE_CHECKING:
 
     from mien.emotions import LabelOrder
     from mien.evaluation.photos import PhotoEvaluation
-    from mien.inference import Face
-    from mien.models.bundle import Bundle
+    from mien.inference import Face, Predictor
+    from mien.models.bundle import Bundle, Card
 
 
 def evaluate(
@@ -50,6 +55,8 @@ def evaluate(
     ] = None,
     detector: Detector = "auto",
     min_face: MinFace = None,
+    output: OutputName = Output.DEFAULT,
+    prior: Prior = None,
     as_json: AsJson = False,
     label_order: LabelOrderName = None,
 ) -> None:
@@ -63,15 +70,22 @@ def evaluate(
     if photos is not None:
         if data is not None or groups is not None:
             raise DataError("--photos takes neither --data nor --groups", photos)
-        _evaluate_photos(model, photos, out, detector, min_face, label_order, as_json)
+        if out is not None:
+            keep_photos(out, photos, model, prior)
+        from mien.inference import Predictor
+
+        quiet_libraries()
+        predictor = Predictor(model, detector=detector, min_face=min_face, output=output, prior=prior)
+        _evaluate_photos(predictor, photos, out, label_order, as_json)
         return
     from mien.evaluation import evaluate as evaluate_split
     from mien.evaluation.evaluator import evaluation_files
     from mien.models.load import load_bundle
+    from mien.models.output import with_output
 
     if out is not None:
-        keep_inputs([out, *evaluation_files(out, split).values()], data, [model], [groups])
-    bundle = load_bundle(model)
+        keep_inputs([out, *evaluation_files(out, split).values()], data, [model], [groups, prior])
+    bundle = with_output(load_bundle(model), output, prior)
     result = evaluate_split(bundle, load(data, label_order=label_order), split, groups)
     for path in result.write(out) if out else []:
         stderr.print(f"wrote {path}", markup=False)
@@ -80,6 +94,7 @@ def evaluate(
         return
     figures, clean = result.figures, result.figures["clean"]
     console.print(f"{bundle.card.name} (SHA-256 {bundle.sha256[:16]}…, {bundle.parameters:,} parameters)", markup=False)
+    _print_output(bundle.card)
     console.print(f"{result.data['name']}, {split}: {figures['n']:,} faces, single view", markup=False)
     console.print(f"accuracy {figures['accuracy']:.2%}", end="")
     if clean and clean["accuracy"] is not None:
@@ -89,28 +104,32 @@ def evaluate(
         f"   {result.seconds:.2f} s ({figures['n'] / result.seconds:,.0f} faces/s)"
     )
     print_agreement(figures["ferplus"])
+    for head, one in figures["heads"].items():
+        agreement = "" if one["agreement"] is None else f", {one['agreement']:.2%} agreement"
+        console.print(f"{HEAD_NAMES[head]} alone: accuracy {one['accuracy']:.2%}{agreement}")
     _print_classes(figures, "faces")
     for name, found in figures.get("groups", {}).items():
         _print_groups(name, found)
 
 
+def _print_output(card: Card) -> None:
+    if len(card.heads) > 1:
+        console.print(f"output {card.output}", markup=False)
+
+
+def keep_photos(out: Path, photos: Path, model: Path, prior: str | None) -> None:
+    """Refuse outputs of an evaluation on photos that would replace what it reads."""
+    from mien.evaluation.photos import photo_files
+
+    keep_inputs([out, *photo_files(out)], None, [model], [photos, prior])
+
+
 def _evaluate_photos(
-    model: Path,
-    photos: Path,
-    out: Path | None,
-    detector: str,
-    min_face: int | None,
-    label_order: LabelOrder | None,
-    as_json: bool,
+    predictor: Predictor, photos: Path, out: Path | None, label_order: LabelOrder | None, as_json: bool
 ) -> None:
     from mien.data.walk import describe_unread
-    from mien.evaluation.photos import evaluate_photos, photo_files
-    from mien.inference import Predictor
+    from mien.evaluation.photos import evaluate_photos
 
-    quiet_libraries()
-    if out is not None:
-        keep_inputs([out, *photo_files(out)], None, [model], [photos])
-    predictor = Predictor(model, detector=detector, min_face=min_face)
     with progress_bar() as progress:
         bar = progress.add_task("", total=None)
         result = evaluate_photos(predictor, photos, label_order, lambda: progress.advance(bar))
@@ -127,6 +146,7 @@ def _evaluate_photos(
 def _print_photos(result: PhotoEvaluation) -> None:
     figures, card = result.figures, result.bundle.card
     console.print(f"{card.name} (SHA-256 {result.bundle.sha256[:16]}…), detector {result.detector}", markup=False)
+    _print_output(card)
     unread = f", {figures['unreadable']:,} unreadable" if figures["unreadable"] else ""
     console.print(f"{result.folder}: {figures['n']:,} photos, no face in {figures['missed']:,}{unread}", markup=False)
     ends = figures["interval"] and f"  (95 % interval {' to '.join(f'{end:.2%}' for end in figures['interval'])})"
@@ -207,7 +227,7 @@ def show(
     image, label = faces.images[index], int(faces.emotion[index])
     true = faces.labels[label] if label >= 0 else None
     face = predictor.faces(image[None])[0]
-    title = f"{predictor.bundle.card.name}: {faces.name}, {split}, number {index}"
+    title = f"{predictor.bundle.card.title}: {faces.name}, {split}, number {index}"
     bars = np.asarray(list(face.probabilities.values()))
     spoke = explained(predictor.bundle, image, int(bars.argmax())) if attribution else None
     plots.save(plots.face_and_bars(image, bars, predictor.labels, true, title, spoke), out)
@@ -224,5 +244,5 @@ def explained(bundle: Bundle, image: NDArray[np.uint8], label: int) -> tuple[NDA
 
     from mien.evaluation.gradcam import grad_cam
 
-    found = grad_cam(bundle, image[None], np.array([label]), bundle.card.heads[-1])
+    found = grad_cam(bundle, image[None], np.array([label]))
     return found.enlarged()[0], f"for {bundle.card.labels[label]}: {found.layer.note}"

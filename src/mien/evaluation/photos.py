@@ -17,11 +17,12 @@ from mien._utils.files import atomic
 from mien.data.classes import class_key
 from mien.data.walk import describe_unread, walk_files
 from mien.data.writers import write_rows
-from mien.emotions import LABELS, Emotion, LabelOrder, number_of
+from mien.emotions import LABELS, LabelOrder, number_of
 from mien.errors import DataError
 from mien.evaluation import plots
 from mien.evaluation.metrics import confusion, per_class
 from mien.evaluation.statistics import interval
+from mien.models.calibration import MEAN5
 
 if TYPE_CHECKING:
     from mien.inference.predictor import Predictor
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 NO_FACE = "no face"
 """The last column of the confusion matrix: photos without a detected face, and unreadable ones."""
-MEAN5 = (Emotion.ANGRY, Emotion.HAPPY, Emotion.SAD, Emotion.SURPRISE, Emotion.NEUTRAL)
-"""The classes whose mean recall is ``mean5``: photos of Disgust and Fear are rare, and their labels doubtful."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class PhotoEvaluation:
         predictions: each photo's prediction; its first face counts.
         figures: ``n``, ``missed`` (photos without a detected face) and ``unreadable``, both wrong in all that follows;
             ``accuracy``, its 95 % bootstrap ``interval``, ``balanced_accuracy`` (the mean recall of the classes that
-            have photos), ``mean5`` (of :data:`MEAN5`; None unless each of them has photos), ``per_class``,
-            ``confusion`` (row true, column predicted) and its ``columns``. Fractions are 0 to 1.
+            have photos), ``mean5`` (of Angry, Happy, Sad, Surprise and Neutral; None unless each has photos),
+            ``per_class``, ``confusion`` (row true, column predicted) and its ``columns``. Fractions are 0 to 1.
         seconds: wall time, detection included.
         unread: files in the folder that are no images, counted by suffix.
     """
@@ -65,6 +64,7 @@ class PhotoEvaluation:
         """All figures, ready for JSON."""
         model = {"name": self.bundle.card.name, "sha256": self.bundle.sha256, "parameters": self.bundle.parameters}
         head = {"model": model, "photos": self.folder.resolve().name, "detector": self.detector, "views": 1}
+        head["output"] = self.bundle.card.output
         return head | self.figures | {"unread": self.unread, "seconds": round(self.seconds, 3)}
 
     def write(self, out: str | Path) -> list[Path]:
@@ -81,7 +81,7 @@ class PhotoEvaluation:
             temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
         rows = [self._row(number) for number in range(len(self.real))]
         write_rows(table, list(rows[0]), ([*row.values()] for row in rows))
-        title = f"{self.bundle.card.name} on the photos of {self.folder.resolve().name}"
+        title = f"{self.bundle.card.title} on the photos of {self.folder.resolve().name}"
         counts = np.asarray(self.figures["confusion"])
         plots.save(plots.confusion_matrix(counts, labels, title, self.figures["columns"]), plot)
         return [metrics, table, plot]

@@ -128,8 +128,8 @@ def _summary(bundle: Bundle) -> str:
     origin = f" It was fine-tuned from the model {start['name']} (SHA-256 `{start['sha256']}`)." if start else ""
     origin += f" It was distilled from another model (SHA-256 `{teacher}`)." if teacher else ""
     heads = (
-        " Two heads: the first predicts the label of the data set (the accuracies below), the second, which"
-        " `mien predict` shows, what most people see."
+        " Two heads: the first predicts the label of the data set (FER2013 head), the second what most people see (FER+"
+        f" head). Predictions and the figures below are of {card.output}; `--output` chooses one head alone."
     )
     return (
         f"A model of mien (`pip install mien`): {kind}, {bundle.parameters:,} parameters{size}.{origin} Input: a face,"
@@ -185,7 +185,7 @@ def _percent(share: float | None) -> str:
 
 
 def _calibration(bundle: Bundle, evaluation: _Evaluation) -> str:
-    temperature = bundle.card.calibration.of(Head.LABELS)
+    temperature = bundle.card.calibration.last_temperature(bundle.card.heads)
     fitted = "no temperature is applied"
     if temperature != 1:
         fitted = f"logits are divided by a fitted temperature of {temperature:.3f}"
