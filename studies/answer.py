@@ -63,10 +63,8 @@ def study(name, faces, found):
     validation, training = faces.select(Usage.PUBLIC_TEST), faces.select(Usage.TRAINING)
     bundle = with_shares(load_bundle(name), [training])
     session = Session(bundle)
-    detected = [(one.crops[0], label) for one, label in zip(*found, strict=True) if one.crops]
-    photos = Photos(
-        session.logits(np.stack([crop for crop, _ in detected])), np.array([label for _, label in detected])
-    )
+    crops, labels = zip(*((one.crops[0], label) for one, label in zip(*found, strict=True) if one.crops), strict=True)
+    photos = Photos(session.logits(np.stack(crops)), np.array(labels))
     alone, both = calibrated(bundle, validation), calibrated(bundle, validation, photos)
     rows = fit_answer(both.card.calibration, session.logits(validation.images), validation, photos)[1]
     answer = both.card.calibration.answer
