@@ -19,7 +19,7 @@ from mien._utils.files import atomic
 from mien.data import load_faces
 from mien.evaluation import evaluate
 from mien.models.bundle import CARD_FILE, Calibration
-from mien.models.load import find_bundle, load_bundle
+from mien.models.load import find_bundle, load_bundle, shipped_models
 
 
 def store(path, calibration, fitted):
@@ -49,14 +49,14 @@ def measure(name, faces):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="without one, all of results/answer.json")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="without one, all shipped ones")
     parser.add_argument("--data", type=Path, required=True, help="FER2013 with FER+ votes")
     options = parser.parse_args()
     study, faces = json.loads((RESULTS / "answer.json").read_text()), load_faces(options.data)
-    for name in options.models or study["models"]:
-        one = study["models"][name]
-        fitted = {"on": ["PublicTest", f"photos ({study['photos']})"], "command": study["command"]}
-        store(find_bundle(name), one["calibration"], fitted | {"bundle_sha256": one["sha256"]})
+    for name in options.models or shipped_models():
+        if one := study["models"].get(name):
+            fitted = {"on": ["PublicTest", f"photos ({study['photos']})"], "command": study["command"]}
+            store(find_bundle(name), one["calibration"], fitted | {"bundle_sha256": one["sha256"]})
         measure(name, faces)
 
 

@@ -228,7 +228,7 @@ def test_a_model_with_two_heads_is_trained_calibrated_and_judged(drawn: Faces, t
     assert found.to_dict()["output"] == run.bundle.card.output
     assert run.bundle.card.output.startswith("default: ")
     assert found.figures["heads"]["fer2013"]["accuracy"] > 0.9
-    assert found.figures["heads"]["ferplus"]["agreement"] > 0.9
+    assert found.figures["heads"]["ferplus"]["ferplus"]["agreement"] > 0.9
     assert found.figures["ferplus"]["agreement"] > 0.9 - LOSS
     shown = Predictor(run.bundle).faces(faces.select("Training").images)
     assert [face.emotion for face in shown] == [faces.labels[k] for k in found.predicted]

@@ -105,8 +105,9 @@ def evaluate(
     )
     print_agreement(figures["ferplus"])
     for head, one in figures["heads"].items():
-        agreement = "" if one["agreement"] is None else f", {one['agreement']:.2%} agreement"
-        console.print(f"{HEAD_NAMES[head]} alone: accuracy {one['accuracy']:.2%}{agreement}")
+        agreement = one["ferplus"] and one["ferplus"]["agreement"]
+        voted = "" if agreement is None else f", FER+ agreement {agreement:.2%}"
+        console.print(f"{HEAD_NAMES[head]} alone: accuracy {one['accuracy']:.2%}{voted}")
     _print_classes(figures, "faces")
     for name, found in figures.get("groups", {}).items():
         _print_groups(name, found)

@@ -46,7 +46,7 @@ class Evaluation:
         probabilities: float64 (N, classes), calibrated, as ``mien predict`` shows them.
         clean: bool (N,), which faces' pixels do not occur in Training; None where that is not known.
         figures: what :func:`mien.evaluation.metrics.summarize` gives, of the model's output; ``ferplus``, the same
-            output against the FER+ majority; and ``heads``, accuracy and agreement of each of two heads alone.
+            output against the FER+ majority; and ``heads``, the same of each of two heads alone.
         seconds: wall time of the N predictions.
     """
 
@@ -164,7 +164,7 @@ def evaluate(
     clean = clean_mask(whole, faces, split)
     figures = summarize(probabilities, faces.emotion, bundle.card.labels, clean)
     figures["ferplus"] = _ferplus(probabilities, faces)
-    figures["heads"] = {HEADS[head]: _of_head(rows, faces) for head, rows in logits.items()} if len(logits) > 1 else {}
+    figures["heads"] = _heads(bundle, logits, faces, clean)
     if members is not None:
         figures["groups"] = group_figures(members, faces, probabilities)
     name = {"name": whole.name, "fingerprint": whole.fingerprint}
@@ -180,11 +180,18 @@ def _ferplus(probabilities: NDArray[np.float64], faces: Faces) -> dict[str, Any]
     return {"filter": MAJORITY, **ferplus_agreement(probabilities.argmax(1), faces), "ece": error}
 
 
-def _of_head(logits: NDArray[np.float32], faces: Faces) -> dict[str, float | None]:
-    predicted: NDArray[np.int64] = logits.argmax(1)
-    voted = faces.votes is not None and faces.labels == LABELS
-    agreement = ferplus_agreement(predicted, faces)["agreement"] if voted else None
-    return {"accuracy": float((predicted == faces.emotion).mean()), "agreement": agreement}
+def _heads(
+    bundle: Bundle, logits: dict[Head, NDArray[np.float32]], faces: Faces, clean: NDArray[np.bool_] | None
+) -> dict[str, Any]:
+    """Of each of two heads alone, calibrated, some of the figures."""
+    found: dict[str, Any] = {}
+    for head, rows in logits.items() if len(logits) > 1 else ():
+        probabilities = softmax(rows / bundle.card.calibration.of(head))
+        figures = summarize(probabilities, faces.emotion, bundle.card.labels, clean)
+        figures["ferplus"] = _ferplus(probabilities, faces)
+        kept = ("accuracy", "macro_f1", "nll", "ece", "clean", "ferplus")
+        found[HEADS[head]] = {name: figures[name] for name in kept}
+    return found
 
 
 def ferplus_agreement(predicted: NDArray[np.int64], faces: Faces) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def _metrics(bundle: Bundle, evaluations: Sequence[_Evaluation]) -> list[str]:
         if chosen.get("accuracy") is None:
             return ["Nothing was measured."]
         return [f"Best accuracy on {chosen['split']} in training: {chosen['accuracy']:.2%}. Nothing else was measured."]
-    terms = "Single view, no test-time augmentation, one model."
+    terms = f"By {bundle.card.output}. Single view, no test-time augmentation, one model."
     terms += " *Clean*: without test faces whose pixels are also in Training."
     roles = bundle.card.provenance.get("recipe", {}).get("data", {})
     if roles:
@@ -161,10 +161,12 @@ def _metrics(bundle: Bundle, evaluations: Sequence[_Evaluation]) -> list[str]:
     rows = [
         [one["split"], f"{one['n']:,}", _percent(one["accuracy"]), _percent(one["clean"] and one["clean"]["accuracy"])]
         + [f"{one[name]:.3f}" for name in ("macro_f1", "nll", "ece")]
-        + [_percent(one["ferplus"] and one["ferplus"]["agreement"])]
+        + [_percent(one["ferplus"] and one["ferplus"][name]) for name in ("agreement", "balanced")]
+        + [_percent(one["heads"]["fer2013"]["accuracy"] if one["heads"] else None)]
         for one in evaluations
     ]
-    splits = _table(("split", "faces", "accuracy", "clean", "macro F1", "NLL", "ECE", "FER+ agreement"), rows)
+    columns = ("split", "faces", "accuracy", "clean", "macro F1", "NLL", "ECE", "FER+ agreement", "class-balanced")
+    splits = _table((*columns, "FER2013 head"), rows)
     last = evaluations[-1]
     classes = _table(
         ("class", "precision", "recall", "F1", "faces"),

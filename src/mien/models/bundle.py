@@ -54,9 +54,9 @@ class Answer(BaseModel):
     temperature: float = Field(default=1.0, gt=0)
 
     def __str__(self) -> str:
-        parts = [f"{self.weight:g} FER2013 head"] * (self.weight > 0)
-        parts += [f"{1 - self.weight:g} FER+ head"] * (self.weight < 1)
-        return " + ".join(parts) + f" / prior^{self.exponent:g}" * (self.exponent > 0)
+        blend = f"{self.weight:g} FER2013 head + {1 - self.weight:g} FER+ head"
+        blend = {0: "FER+ head", 1: "FER2013 head"}.get(self.weight, blend)
+        return blend + f" / prior^{self.exponent:g}" * (self.exponent > 0)
 
 
 class Calibration(BaseModel):
