@@ -108,7 +108,8 @@ def leaks_text():
     return [
         f"{leaked:,} of the {tests:,} test faces are, pixel for pixel, also in Training. A model that memorises its"
         " training data is right on them for free: the FER2013 head of `best` scores"
-        f" {percent(best['accuracy'], 2)} on PrivateTest with them and {percent(clean, 2)} without (`results/best.json`)."
+        f" {percent(best['accuracy'], 2)} on PrivateTest with them and {percent(clean, 2)} without"
+        " (`results/best.json`)."
     ]
 
 
