@@ -22,6 +22,7 @@ from mien.data import Faces, load_faces
 from mien.data.faces import USAGES, Usage
 from mien.inference import Predictor
 from mien.models.onnx.session import Session
+from mien.models.output import with_output
 from mien.serving.api.app import create_app
 from mien.serving.page.app import build_page, mount_page
 from mien.serving.settings import Settings
@@ -290,11 +291,12 @@ def test_neutral_taken_for_sad_by_filters_and_by_cell(
     page: Page, fer_page: str, some_fer: Faces, fast: Predictor
 ) -> None:
     public = some_fer.select("PublicTest")
-    said = Session(fast.bundle).output(public.images).argmax(1)
+    said = Session(with_output(fast.bundle, "fer2013")).output(public.images).argmax(1)
     wanted = np.flatnonzero((public.emotion == 6) & (said == 4))
     assert 0 < len(wanted) < 60
     opened(page, fer_page, "Explore")
     expect(page.locator("#mien-matrix .mien-cell")).to_have_count(49)
+    choose(page, "Output", "FER2013 label")
     choose(page, "True label", "Neutral")
     choose(page, "Predicted label", "Sad")
     page.get_by_label("Errors only").check()

@@ -55,7 +55,8 @@ class Answer(BaseModel):
 
     def __str__(self) -> str:
         blend = f"{self.weight:g} FER2013 head + {1 - self.weight:g} FER+ head"
-        blend = {0: "FER+ head", 1: "FER2013 head"}.get(self.weight, blend)
+        if self.weight in (0, 1):
+            blend = "FER2013 head" if self.weight else "FER+ head"
         return blend + f" / prior^{self.exponent:g}" * (self.exponent > 0)
 
 
