@@ -95,12 +95,13 @@ def look(name, faces):
         figures = evaluation.figures
         found["splits"][split] = {
             "n": len(evaluation.hits),
+            "output": model.bundle.card.output,
             "accuracy": figures["accuracy"],
             "pairs": pairs(figures["confusion"]),
             "doubt": suspects_by_votes(evaluation).figures,
             "own_doubt": suspects_by_model(evaluation).figures,
             "by_agreement": by_agreement(part, evaluation),
-            "ferplus": ferplus_figures(evaluation.shown, part),
+            "ferplus": ferplus_figures(evaluation.probabilities, part),
         }
     return model, found
 

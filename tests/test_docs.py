@@ -79,7 +79,9 @@ def world(drawn: Faces, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("cnn-callbacks", "cnn-augment"):
         shutil.copytree(folder / "runs" / "article", folder / "runs" / name)
     write_pictures(folder)
-    (folder / "photos").mkdir()
+    for name in ("photos", "photos-by-expression/happy"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy(folder / "photo.jpg", folder / "photos-by-expression" / "happy")
     shutil.copy(folder / "photo.jpg", folder / "photos" / "grace_hopper.jpg")
     with Image.open(folder / "photo.jpg") as image:
         image.save(folder / "photos" / "astronaut.png")

@@ -1,22 +1,21 @@
 /**
  * A model that `mien export` wrote, in a browser: from pixels to calibrated probabilities.
  *
- * It follows mien's own steps. Labels, scaling and temperature come from the ONNX file's metadata,
+ * It follows mien's own steps. Labels and scaling come from the ONNX file's metadata,
  * which ONNX Runtime Web does not show; so they are read from the file itself.
  * Format: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (ModelProto.metadata_props, StringStringEntryProto).
  */
 
 const METADATA = 14;
 const [KEY, VALUE] = [1, 2];
-/** The graph's output for each head; a file's last head is the one whose answer people are shown. */
-const OUTPUTS = { labels: "logits", votes: "votes" };
-const TEMPERATURES = { labels: "temperature", votes: "votes_temperature" };
+/** The graph's output that holds the calibrated probabilities. */
+const OUTPUT = "probabilities";
 const SENSELESS = "its metadata make no sense; export the model again";
 const CUT = "it is no ONNX file, or only a part of one";
 /** The longest side of a picture in memory, in pixels. */
 const LONGEST = 2560;
 
-/** What a model's file says of it: name, labels, side (pixels), factor, offset, output and temperature. */
+/** What a model's file says of it: name, labels, side (pixels), factor and offset. */
 export function readCard(bytes) {
   const notes = readMetadata(bytes);
   const said = (key) => {
@@ -24,13 +23,11 @@ export function readCard(bytes) {
     return parsed(notes.get(key));
   };
   const { side, factor, offset } = said("preprocessing") ?? {};
-  const head = said("heads")?.at?.(-1);
-  const [output, temperature] = [OUTPUTS[head], said("calibration")?.[TEMPERATURES[head]]];
   const labels = said("labels");
-  if (!(side > 0 && temperature > 0 && Number.isFinite(factor) && Number.isFinite(offset) && Array.isArray(labels))) {
+  if (!(side > 0 && Number.isFinite(factor) && Number.isFinite(offset) && Array.isArray(labels))) {
     throw new Error(SENSELESS);
   }
-  return { name: notes.get("name") ?? "model", labels, side, factor, offset, output, temperature };
+  return { name: notes.get("name") ?? "model", labels, side, factor, offset };
 }
 
 function parsed(text) {
@@ -98,20 +95,13 @@ export class Model {
 
   /** The probabilities of each class, in the order of the labels, of a gray face: Uint8Array of side * side. */
   async probabilities(face) {
-    const { labels, side, output, temperature } = this.card;
+    const { labels, side } = this.card;
     const input = new this.Tensor("float32", Float32Array.from(face, (gray) => this.scaled[gray]), [1, 1, side, side]);
-    const answer = await this.session.run({ faces: input }, [output]);
-    const logits = answer[output].data;
-    if (logits.length !== labels.length) throw new Error("its graph gives other arrays than its metadata say");
-    return softmax(Array.from(logits, (logit) => logit / temperature));
+    const answer = await this.session.run({ faces: input }, [OUTPUT]);
+    const shares = Array.from(answer[OUTPUT].data);
+    if (shares.length !== labels.length) throw new Error("its graph gives other arrays than its metadata say");
+    return shares;
   }
-}
-
-function softmax(logits) {
-  const most = Math.max(...logits);
-  const powers = logits.map((logit) => Math.exp(logit - most));
-  const sum = powers.reduce((total, power) => total + power, 0);
-  return powers.map((power) => power / sum);
 }
 
 /** An encoded picture (a Blob) as ImageData: upright, over white, its longer side at most 2560 pixels. */

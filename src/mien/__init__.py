@@ -10,6 +10,7 @@ from mien.emotions import Emotion
 if TYPE_CHECKING:
     from mien.data import Faces, load_faces
     from mien.evaluation import evaluate
+    from mien.evaluation.photos import evaluate_photos
     from mien.export.exporter import export_model
     from mien.inference import Face, Prediction, Predictor, predict, to_dataframe, to_rows
     from mien.training import train
@@ -23,6 +24,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "evaluate",
+    "evaluate_photos",
     "export_model",
     "load_faces",
     "predict",
@@ -37,6 +39,7 @@ _HOMES = {
     "Prediction": "mien.inference",
     "Predictor": "mien.inference",
     "evaluate": "mien.evaluation",
+    "evaluate_photos": "mien.evaluation.photos",
     "export_model": "mien.export.exporter",
     "load_faces": "mien.data",
     "predict": "mien.inference",

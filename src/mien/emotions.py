@@ -1,4 +1,4 @@
-"""The seven emotions: their order, names and colours, and other data sets' words for them."""
+"""The seven emotions: their order, names and colours, and other data sets' words for them; a model's outputs."""
 
 from __future__ import annotations
 
@@ -128,6 +128,17 @@ class LabelOrder(StrEnum):
         """Each number with what it means."""
         names = (*LABELS, "Contempt")
         return ", ".join(f"{number} {names[label]}" for number, label in self.numbers.items())
+
+
+class Output(StrEnum):
+    """What a model's prediction is made from."""
+
+    DEFAULT = "default"
+    """The calibrated combination of its heads that the model file states."""
+    FER2013 = "fer2013"
+    """The first head alone: the label of the data set."""
+    FERPLUS = "ferplus"
+    """The second head alone: how the FER+ annotators vote."""
 
 
 def number_of(word: str) -> int | None:

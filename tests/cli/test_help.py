@@ -54,6 +54,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, drawn: Faces, tiny_run: Run
     write_pictures(root)
     (root / "photos").mkdir()
     shutil.copy(root / "photo.jpg", root / "photos")
+    (root / "photos-by-expression" / "happy").mkdir(parents=True)
+    shutil.copy(root / "photo.jpg", root / "photos-by-expression" / "happy")
     convert_faces(drawn, root / "faces.csv", "csv")
     convert_faces(votes_of(drawn), root / "votes.parquet", "parquet")
     for place, image in enumerate(drawn.images[:40]):

@@ -268,3 +268,26 @@ def test_annotated_copies_have_frames_and_labels(mien: Mien, tiny_run: Run, tmp_
     assert len(colours) > 2
     with Image.open(tmp_path / "one" / "same.png") as original:
         assert original.getcolors() == [(320 * 200, (255, 255, 255))]
+
+
+def test_another_output_and_prior_are_predicted(mien: Mien, crops: list[Path], tmp_path: Path) -> None:
+    """Each as the predictor of Python has it; what the model has not is refused in one line."""
+    (tmp_path / "shares.yaml").write_text(str(dict.fromkeys(LABELS, 1.0) | {"Happy": 0.0}))
+    found = {}
+    for output, prior in (
+        ("default", None),
+        ("fer2013", None),
+        ("ferplus", None),
+        ("default", tmp_path / "shares.yaml"),
+    ):
+        words = ["--output", output, *(["--prior", prior] if prior else [])]
+        ran = mien("predict", crops[0], "--model", "tiny", "--detector", "none", "--json", *words)
+        shares = json.loads(ran.out)["faces"][0]["probabilities"]
+        predictor = Predictor("tiny", detector="none", output=output, prior=prior)
+        assert shares == pytest.approx(predictor.predict(crops[0]).faces[0].probabilities, abs=1e-6)
+        found[output, prior is None] = shares
+    assert len({tuple(shares.values()) for shares in found.values()}) == 4
+    assert found["default", False]["Happy"] == 0
+    ran = mien("predict", crops[0], "--model", "tiny", "--prior", "most-are-happy")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "Name balanced, fer2013, or a YAML or JSON file" in ran.err

@@ -102,3 +102,15 @@ def test_sigterm_ends_it_in_order(table: Path, tmp_path: Path) -> None:
     assert "Traceback" not in errors
     assert errors.splitlines()[-1] == f"error: interrupted with {rows:,} rows done; the same command goes on from there"
     assert f"{rows:,} rows by tiny" in printed
+
+
+def test_another_output_is_another_job(mien: Mien, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.parquet"
+    assert mien("score", table, out, *OPTIONS).code == 0
+    ran = mien("score", table, out, *OPTIONS, "--output", "fer2013")
+    assert (ran.code, ran.out) == (2, "")
+    assert "output" in ran.err
+    assert mien("score", table, tmp_path / "labels.parquet", *OPTIONS, "--output", "fer2013").code == 0
+    default, labels = (rows_of(one) for one in (out, tmp_path / "labels.parquet"))
+    assert [row["row"] for row in default] == [row["row"] for row in labels]
+    assert default != labels

@@ -59,8 +59,8 @@ def test_every_figure_by_hand(leaky: Faces, tmp_path: Path) -> None:
     one, two = found.rows
     assert (one["accuracy"], one["clean"]) == (10 / 14, {"n": 10, "accuracy": 1.0})
     assert (two["accuracy"], two["clean"]) == (5 / 14, {"n": 10, "accuracy": 0.1})
-    assert one["ferplus"] == {"n": 5, "agreement": 0.2}
-    assert two["ferplus"] == {"n": 5, "agreement": 1.0}
+    assert one["ferplus"] == {"n": 5, "agreement": 0.2, "balanced": 0.2}
+    assert two["ferplus"] == {"n": 5, "agreement": 1.0, "balanced": 1.0}
     assert one["against_first"] is None
     against = two["against_first"]
     assert against["difference"] == pytest.approx(-5 / 14)

@@ -90,7 +90,7 @@ def test_every_figure_is_what_torch_and_a_loop_give(bundle: Bundle, planted: Fac
 def test_agreement_with_the_crowd_by_hand(bundle: Bundle, planted: Faces) -> None:
     """The first five faces are clear, the rest are split."""
     faces = planted.select("PublicTest")
-    said = evaluate(bundle, planted, "PublicTest").shown.argmax(1)
+    said = evaluate(bundle, planted, "PublicTest").predicted
     columns = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
     votes = np.full((len(planted), 10), 1, np.uint8)
     for place, row in enumerate(np.flatnonzero(planted.usage == 1)[:5]):
@@ -99,23 +99,28 @@ def test_agreement_with_the_crowd_by_hand(bundle: Bundle, planted: Faces) -> Non
         votes[row, FERPLUS.index(columns[seen])] = 6
         votes[row, FERPLUS.index("unknown")] = 4
     found = evaluate(bundle, replace(planted, votes=votes), "PublicTest").figures["ferplus"]
-    assert (found["head"], found["n"], found["agreement"]) == ("labels", 5, 0.6)
+    assert (found["n"], found["agreement"]) == (5, 0.6)
+    clear = [(said[place] if place < 3 else (said[place] + 1) % 7, said[place]) for place in range(5)]
+    recalls = [np.mean([p == one for t, p in clear if t == one]) for one in {t for t, _ in clear}]
+    assert found["balanced"] == pytest.approx(np.mean(recalls))
+    assert 0 <= found["ece"] <= 1
     assert evaluate(bundle, faces, "PublicTest").figures["ferplus"] is None
     none = evaluate(bundle, replace(planted, votes=votes * 0), "PublicTest").figures["ferplus"]
-    assert (none["n"], none["agreement"]) == (0, None)
+    assert (none["n"], none["agreement"], none["balanced"], none["ece"]) == (0, None, None, None)
 
 
 def test_the_contract_of_the_json(bundle: Bundle, planted: Faces) -> None:
     figures = json.loads(json.dumps(evaluate(bundle, planted, "PublicTest").to_dict(), allow_nan=False))
     assert set(figures) == {
         "model", "data", "split", "views", "n", "accuracy", "macro_f1", "nll", "ece", "clean", "per_class",
-        "confusion", "ferplus", "seconds",
+        "confusion", "ferplus", "heads", "output", "seconds",
     }  # fmt: skip
     assert figures["model"] == {
         "name": "short",
         "sha256": bundle.sha256,
         "parameters": sum(array.size for array in bundle.weights.values()),
     }
+    assert (figures["output"], figures["heads"]) == ("its only head", {})
     assert figures["data"] == {"name": "drawn faces", "fingerprint": planted.fingerprint}
     assert (figures["split"], figures["views"], figures["n"]) == ("PublicTest", 1, 15)
     assert set(figures["clean"]) == {"n", "accuracy"}

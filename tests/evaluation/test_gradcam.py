@@ -79,7 +79,7 @@ def test_the_map_is_that_of_finite_differences(spec: NetworkSpec) -> None:
         for wanted in (0, 5):
             with torch.no_grad():
                 expected = by_finite_differences(network, layer, x, 7 * place + wanted)
-            found = network_cam(network, layer, x, np.array([wanted]), head)[0]
+            found = network_cam(network, layer, x, np.array([wanted]), {head: 1.0})[0]
             assert np.abs(found - expected).max() < 1e-4 * max(expected.max(), 1e-6)
             checked += int(expected.max() > 0)
     assert checked
@@ -96,7 +96,7 @@ def test_a_network_made_by_hand() -> None:
         network.head.weight.copy_(torch.tensor([0.0, 9.0, -9.0, 0.0, 0.0, 0.0, 0.0])[:, None])
     x = torch.zeros(3, 1, 48, 48)
     x[:, :, 16:32, 32:48] = 0.5
-    found = network_cam(network.eval(), "look", x, np.array([1, 2, 0]))
+    found = network_cam(network.eval(), "look", x, np.array([1, 2, 0]), {Head.LABELS: 1.0})
     expected = np.zeros((3, 3), np.float32)
     expected[1, 2] = 0.5 * 9 / 9  # the mean over nine places of the gradient 9 / 9 places is 1
     assert np.allclose(found[0], expected)
@@ -121,9 +121,13 @@ def test_the_layer_is_the_last_that_can_say_where(spec: NetworkSpec, layer: Laye
 def test_batches_change_nothing_and_heads_differ(drawn: Faces) -> None:
     bundle = untrained(MobileNetSpec(cut=4, votes=True))
     images, classes = drawn.images[:9], drawn.emotion[:9]
-    whole = grad_cam(bundle, images, classes)
-    assert np.allclose(whole.maps, grad_cam(bundle, images, classes, batch=4).maps, atol=1e-6)
+    whole = grad_cam(bundle, images, classes, Head.LABELS)
+    assert np.allclose(whole.maps, grad_cam(bundle, images, classes, Head.LABELS, batch=4).maps, atol=1e-6)
     assert not np.allclose(whole.maps, grad_cam(bundle, images, classes, Head.VOTES).maps, atol=1e-6)
+    by_votes = grad_cam(bundle, images, classes, Head.VOTES).maps
+    assert np.array_equal(
+        grad_cam(bundle, images, classes).maps, by_votes
+    )  # the default output of a bundle without one
     assert whole.maps.shape == (9, *whole.layer.shape)
     assert grad_cam(bundle, images[:0], classes[:0]).maps.shape == (0, *whole.layer.shape)
 
@@ -133,7 +137,7 @@ def test_a_trained_model_with_its_own_preprocessing(tiny_run: Run, drawn: Faces)
     found = grad_cam(bundle, drawn.images[:5], drawn.emotion[:5])
     network = load_network(bundle)
     x = torch.from_numpy(prepare(drawn.images[:5], bundle.card.preprocessing))
-    assert np.allclose(found.maps, network_cam(network, found.layer.name, x, drawn.emotion[:5]))
+    assert np.allclose(found.maps, network_cam(network, found.layer.name, x, drawn.emotion[:5], {Head.LABELS: 1.0}))
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 

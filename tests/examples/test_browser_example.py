@@ -24,7 +24,7 @@ from mien.data.crops import crop_face
 from mien.data.decoding import read_image
 from mien.export.exporter import export_model
 from mien.models.bundle import Calibration
-from mien.models.load import ASSETS, load_bundle
+from mien.models.load import load_bundle
 from mien.models.onnx.session import Session
 from support.browser_example import EXAMPLE, Visit, chromium, install
 from support.chromium import find_browser
@@ -74,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_run: Run, drawn: Faces
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         reason = f"npm could not install the example's packages: {str(error.stderr or error)[-300:]}"
         pytest.fail(reason) if os.environ.get("MIEN_REQUIRE_SHARED") else pytest.skip(reason)
-    shutil.copy(ASSETS / "best.onnx", folder / "model.onnx")
+    export_model("best", folder / "model.onnx")
     export_model("best", folder / "int8.onnx", "onnx-int8", drawn, drop=1.0)
     bundle = load_bundle(tiny_run.out)
     warm = bundle.card.model_copy(update={"calibration": Calibration(temperature=1.7)})
@@ -123,8 +123,7 @@ def photos(drawn: Faces, tmp_path_factory: pytest.TempPathFactory) -> list[Path]
 
 
 def expected(model: Path, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    bundle = load_bundle(model)
-    return Session(bundle, threads=1).probabilities(images)[bundle.card.heads[-1]]
+    return Session(load_bundle(model), threads=1).output(images)
 
 
 # In int8 a value at the edge of one of its 256 steps may fall to either side, as floats are added in another order.

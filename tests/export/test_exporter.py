@@ -69,8 +69,9 @@ def test_torchscript_takes_pixels_and_gives_probabilities(bundle: Bundle, drawn:
     made = export_model(bundle, path, "torchscript", drawn)
     assert made.check["passed"]
     assert made.check["faces"] == 15
-    expected = Session(bundle).probabilities(drawn.images[:5])
-    for rows, one in zip(run_script(path, drawn.images[:5], batch=2), expected.values(), strict=True):
+    session = Session(bundle)
+    expected = [session.output(drawn.images[:5]), *session.probabilities(drawn.images[:5]).values()]
+    for rows, one in zip(run_script(path, drawn.images[:5], batch=2), expected, strict=True):
         assert np.abs(rows - one).max() < 1e-4
     extra = {NOTES: ""}
     module = torch.jit.load(str(path), _extra_files=extra)

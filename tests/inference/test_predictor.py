@@ -177,13 +177,13 @@ def test_faces_go_through_the_network_in_batches(
 ) -> None:
     """Twelve pictures with two faces each and a batch of five: 10, 10 and 4 faces, and no call for each face."""
     sizes: list[int] = []
-    run = finder._session.probabilities
+    run = finder._session.output
 
     def spy(images: NDArray[np.uint8], batch: int) -> object:
         sizes.append(len(images))
         return run(images, batch)
 
-    monkeypatch.setattr(finder._session, "probabilities", spy)
+    monkeypatch.setattr(finder._session, "output", spy)
     finder.predict([quartered(drawn, number) for number in range(12)])
     assert sizes == [10, 10, 4]
 

@@ -22,7 +22,7 @@ from mien.data import Faces, load_faces
 from mien.data.faces import USAGES, Usage
 from mien.inference import Predictor
 from mien.models.onnx.session import Session
-from mien.models.spec import Head
+from mien.models.output import with_output
 from mien.serving.api.app import create_app
 from mien.serving.page.app import build_page, mount_page
 from mien.serving.settings import Settings
@@ -272,7 +272,7 @@ def test_the_slider_shows_face_106_with_its_bars_and_votes(
     page.locator("#mien-number input[type=range]").press("ArrowRight")
     expect(page.locator("#mien-face h2")).to_have_text("Face 106 of PublicTest")
     public = some_fer.select("PublicTest")
-    row = Session(fast.bundle).probabilities(public.images[106:107])[Head.LABELS][0]
+    row = Session(fast.bundle).output(public.images[106:107])[0]
     assert list(shares(page, "#mien-face").values()) == pytest.approx(row.tolist(), abs=6e-4)
     expect(page.locator("#mien-face")).to_contain_text(f"Label: {public.labels[public.emotion[106]]}")
     expect(page.locator("#mien-face")).to_contain_text("FER+ votes: ")
@@ -291,11 +291,12 @@ def test_neutral_taken_for_sad_by_filters_and_by_cell(
     page: Page, fer_page: str, some_fer: Faces, fast: Predictor
 ) -> None:
     public = some_fer.select("PublicTest")
-    said = Session(fast.bundle).probabilities(public.images)[Head.LABELS].argmax(1)
+    said = Session(with_output(fast.bundle, "fer2013")).output(public.images).argmax(1)
     wanted = np.flatnonzero((public.emotion == 6) & (said == 4))
     assert 0 < len(wanted) < 60
     opened(page, fer_page, "Explore")
     expect(page.locator("#mien-matrix .mien-cell")).to_have_count(49)
+    choose(page, "Output", "FER2013 label")
     choose(page, "True label", "Neutral")
     choose(page, "Predicted label", "Sad")
     page.get_by_label("Errors only").check()
@@ -315,7 +316,7 @@ def test_neutral_taken_for_sad_by_filters_and_by_cell(
 
 def test_classes_of_ones_own(page: Page, own_page: str, own: tuple[Predictor, Faces], tmp_path: Path) -> None:
     model, public = own[0], own[1].select("PublicTest")
-    said = Session(model.bundle).probabilities(public.images[:1])[Head.LABELS][0]
+    said = Session(model.bundle).output(public.images[:1])[0]
     opened(page, own_page, "Explore")
     expect(page.locator("#mien-matrix .mien-cell")).to_have_count(9)
     expect(page.locator("#mien-face")).to_contain_text(f"Label: {public.labels[public.emotion[0]]}")
@@ -368,7 +369,7 @@ def test_two_models_side_by_side(page: Page, pages: str, drawn: Faces, tiny_run:
     opened(page, pages, "Compare")
     expect(page.locator("#mien-figures .mien-table")).to_have_count(2)
     public = drawn.select("PublicTest")
-    both = [Session(bundle).probabilities(public.images)[Head.LABELS] for bundle in (tiny_run.bundle, fast.bundle)]
+    both = [Session(bundle).output(public.images) for bundle in (tiny_run.bundle, fast.bundle)]
     one, other = (rows.argmax(1) for rows in both)
     for name, said in (("short", one), ("fast", other)):
         line = page.locator("#mien-figures tr", has=page.get_by_role("rowheader", name=name, exact=True))

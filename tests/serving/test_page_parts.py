@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mien.data import Faces
+from mien.emotions import Output
 from mien.errors import DataError, ImageError
 from mien.evaluation import evaluate
 from mien.inference import Predictor
@@ -42,7 +43,7 @@ def test_answers_are_computed_once_though_many_ask(
 
     monkeypatch.setattr(store, "_answer", counted)
     found: list[np.ndarray] = []
-    ask = lambda: found.append(store.answers("short", "Training", Head.LABELS))  # noqa: E731
+    ask = lambda: found.append(store.answers("short", "Training", Output.DEFAULT))  # noqa: E731
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -55,12 +56,12 @@ def test_answers_are_computed_once_though_many_ask(
 
 def test_one_face_is_answered_alike_before_and_after_its_split(short: Predictor, drawn: Faces) -> None:
     store = Store({"short": short}, drawn)
-    first = store.answer("short", "PublicTest", 7, Head.LABELS)
+    first = store.answer("short", "PublicTest", 7, Output.DEFAULT)
     told: list[float] = []
-    every = store.answers("short", "PublicTest", Head.LABELS, told.append)
+    every = store.answers("short", "PublicTest", Output.DEFAULT, told.append)
     assert told == [1.0]
     np.testing.assert_allclose(first, every[7], atol=1e-6)
-    np.testing.assert_array_equal(store.answer("short", "PublicTest", 7, Head.LABELS), every[7])
+    np.testing.assert_array_equal(store.answer("short", "PublicTest", 7, Output.DEFAULT), every[7])
 
 
 def test_a_failure_is_told_and_not_kept(short: Predictor, drawn: Faces, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,12 +77,12 @@ def test_other_classes_than_the_models_are_refused(short: Predictor, drawn: Face
 
     other = replace(drawn, labels=tuple("abcdefg"))
     with pytest.raises(DataError, match="its classes are not those of the model short"):
-        Store({"short": short}, other).answers("short", "PublicTest", Head.LABELS)
+        Store({"short": short}, other).answers("short", "PublicTest", Output.DEFAULT)
 
 
 def test_counts_and_accuracies_are_those_of_evaluate(short: Predictor, drawn: Faces) -> None:
     store, evaluated = Store({"short": short}, drawn), evaluate(short.bundle, drawn, "PublicTest")
-    split, answers = store.split("PublicTest"), store.answers("short", "PublicTest", Head.LABELS)
+    split, answers = store.split("PublicTest"), store.answers("short", "PublicTest", Output.DEFAULT)
     np.testing.assert_array_equal(split.confusion(answers), evaluated.figures["confusion"])
     clean = evaluated.figures["clean"]
     assert split.accuracy(answers) == (evaluated.accuracy, clean["accuracy"] if clean else None)
@@ -205,14 +206,13 @@ import numpy as np
 import mien.serving.page.app
 from mien.data.synthetic import draw_faces
 from mien.models.load import load_bundle
-from mien.models.spec import Head
 from mien.inference import Predictor
 from mien.serving.page.gradcam import gradcam_image
 assert not {"matplotlib", "sklearn", "lightning"} & set(sys.modules), sys.modules.keys()
 fast = Predictor("fast")
 faces = draw_faces(30, seed=1)
 mien.serving.page.app.build_page({"fast": fast}, faces)
-print(gradcam_image(fast.bundle, faces.images[0], 3, "Happy", Head.LABELS))
+print(gradcam_image(fast.bundle, faces.images[0], 3, "Happy"))
 """
 
 

@@ -26,6 +26,7 @@ from mien.errors import DataError, require
 from mien.inference.predictor import Predictor
 from mien.inference.yunet import yunet_file
 from mien.models.load import DEFAULT, find_bundle, load_bundle
+from mien.models.output import Prior, with_output
 
 Engine = Literal["auto", "ray", "local"]
 CROPS, DETECTED = 2048, 256
@@ -87,6 +88,8 @@ class Options:
         address: of a Ray cluster.
         retry_errors: score chunks that hold errors once more.
         min_face: as :class:`mien.inference.Predictor`'s; only with a detector that searches.
+        output: as that of :func:`mien.models.output.with_output`.
+        prior: as that.
     """
 
     model: str | Path = DEFAULT
@@ -98,6 +101,8 @@ class Options:
     address: str | None = None
     retry_errors: bool = False
     min_face: int | None = None
+    output: str | None = None
+    prior: Prior | None = None
 
     @property
     def rows(self) -> int:
@@ -239,7 +244,7 @@ def make_job(options: Options, collection: Collection) -> Job:
     detector = options.detector
     if detector == "auto":
         detector = "centerface" if yunet_file(missing_ok=True) is None else "yunet"
-    bundle = load_bundle(options.model)
+    bundle = with_output(load_bundle(options.model), options.output, options.prior)
     Predictor(bundle, 1, detector, min_face=options.min_face)  # so that what is wrong is raised here, once
     path = absolute(collection.name)
     return Job(bundle, detector, options.batch, options.rows, collection.base, path, options.min_face)

@@ -55,10 +55,11 @@ class Job:
     @property
     def settings(self) -> dict[str, Any]:
         """What two runs must have in common for one to go on where the other ended."""
+        output, prior = self.bundle.card.calibration.output, self.bundle.card.calibration.prior
         return {
             "sha256": self.bundle.sha256, "input": self.path,
             "detector": self.detector, "batch-size": self.batch, "chunk-size": self.chunk_size,
-            "min-face": self.min_face,
+            "min-face": self.min_face, "output": output, "prior": prior and list(prior),
         }  # fmt: skip
 
     @cached_property

@@ -74,6 +74,7 @@ _add("Train and evaluate", train_commands.summary, "mien summary article", "mien
 _add(
     "Train and evaluate", evaluate_commands.evaluate,
     "mien evaluate best --data faces.csv --split PublicTest", "mien evaluate runs/mine --data faces.csv --out metrics",
+    "mien evaluate best --photos photos-by-expression",
 )  # fmt: skip
 _add("Train and evaluate", compare_commands.compare, "mien compare best tiny --data faces.csv")
 _add("Train and evaluate", report_commands.report, "mien report best --data faces.csv --out report.html")

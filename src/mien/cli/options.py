@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mien.emotions import LabelOrder
+from mien.emotions import LabelOrder, Output
 
 
 def examples_text(examples: Sequence[str]) -> str:
@@ -66,6 +66,18 @@ MinFace = Annotated[
         help="The smallest face to find, in pixels of the original image; a smaller value takes longer.",
     ),
 ]  # fmt: skip
+OutputName = Annotated[
+    Output,
+    typer.Option("--output", help="What is shown: the calibrated blend of both heads, or one head alone."),
+]
+Prior = Annotated[
+    str | None,
+    typer.Option(
+        "--prior",
+        metavar="balanced|fer2013|FILE",
+        help="The shares of the classes among your faces; FILE maps each class to its share (YAML or JSON).",
+    ),
+]
 MinConfidence = Annotated[
     float,
     typer.Option("--min-confidence", min=0, max=1, help="Report faces below this probability as uncertain."),

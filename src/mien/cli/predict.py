@@ -16,7 +16,8 @@ import typer
 
 from mien.cli.console import console, error_line, print_table, progress_bar, quiet_libraries, stderr
 from mien.cli.evaluate import print_probabilities
-from mien.cli.options import BatchSize, Detector, MinConfidence, MinFace, Model, Parquet, Threads
+from mien.cli.options import BatchSize, Detector, MinConfidence, MinFace, Model, OutputName, Parquet, Prior, Threads
+from mien.emotions import Output
 from mien.errors import printable
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def predict(
         int, typer.Option("--max-pixels", min=1, help="Refuse images with more pixels.")
     ] = 100_000_000,
     min_face: MinFace = None,
+    output: OutputName = Output.DEFAULT,
+    prior: Prior = None,
     allow_urls: Annotated[
         bool, typer.Option("--allow-urls", help="Also fetch images from http and https addresses.")
     ] = False,
@@ -88,8 +91,8 @@ def predict(
     paths = _find(images, allow_urls)
     copies = _copy_names(paths, annotate) if annotate else []
     tables = [path for path in (csv, parquet) if path is not None]
-    protect([*tables, *map(part_of, tables), *copies], [*paths, find_bundle(model)])
-    predictor = Predictor(model, threads, detector, min_confidence, batch, max_pixels, min_face)
+    protect([*tables, *map(part_of, tables), *copies], [*paths, find_bundle(model), prior])
+    predictor = Predictor(model, threads, detector, min_confidence, batch, max_pixels, min_face, output, prior)
     tally = Tally()
     writers: list[Writer] = [tally.add]
     try:

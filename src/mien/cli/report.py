@@ -46,5 +46,5 @@ def report(
     for name, one in found.model.shown.items():
         low, high = one.interval or (one.accuracy, one.accuracy)
         rows.append([name, f"{len(one.hits):,}", f"{one.accuracy:.2%}", f"{low:.2%} to {high:.2%}"])
-    print_table(found.model.bundle.card.name, ["split", "faces", "accuracy", "95 % interval"], rows)
+    print_table(found.model.bundle.card.title, ["split", "faces", "accuracy", "95 % interval"], rows)
     console.print(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB), with the faces of {found.split}", markup=False)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import console, error_line, print_json, progress_bar, quiet_libraries, stderr
-from mien.cli.options import AsJson, BatchSize, Detector, MinFace, Model
+from mien.cli.options import AsJson, BatchSize, Detector, MinFace, Model, OutputName, Prior
 from mien.cli.signals import stop_on_signals
+from mien.emotions import Output
 
 if TYPE_CHECKING:
     from threading import Event
@@ -50,6 +51,8 @@ def score(
         bool, typer.Option("--retry-errors", help="Process the chunks with errors once more.")
     ] = False,
     min_face: MinFace = None,
+    output: OutputName = Output.DEFAULT,
+    prior: Prior = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict a collection of any size into parquet: one row per image, exactly once, errors in a column.
@@ -60,7 +63,9 @@ def score(
     from mien.batch.job import Options
     from mien.data.walk import describe_unread
 
-    options = Options(model, detector, batch, chunk_size, workers, engine.value, address, retry_errors, min_face)
+    options = Options(
+        model, detector, batch, chunk_size, workers, engine.value, address, retry_errors, min_face, output, prior
+    )
     with stop_on_signals() as stop:
         found = _run(source, out, options, stop.event)
     print_json(found.to_dict()) if as_json else _print(found)

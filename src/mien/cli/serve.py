@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from mien.cli.console import quiet_libraries, stderr
-from mien.cli.options import LabelOrderName, MinFace
+from mien.cli.options import LabelOrderName, MinFace, OutputName, Prior
 from mien.cli.signals import leave_sigterm
+from mien.emotions import Output
 from mien.errors import require
 
 
@@ -30,6 +31,8 @@ def serve(
     threads: Annotated[int, typer.Option("--threads", min=0, help="Threads per process; 0 for all cores.")] = 0,
     detector: Annotated[str, typer.Option("--detector", help="The face detector: auto, centerface or yunet.")] = "auto",
     min_face: MinFace = None,
+    output: OutputName = Output.DEFAULT,
+    prior: Prior = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the web page beside the REST API.")] = True,
     max_body: Annotated[int, typer.Option("--max-body", min=1, help="Maximum bytes per request.")] = 20_000_000,
     max_memory: Annotated[
@@ -69,7 +72,9 @@ def serve(
         origins=tuple(cors or ()),
     )  # fmt: skip
     models = tuple(model or ["best"])
-    options = Options(models, data, host, port, api_key_file, workers, page, detector, min_face, settings, label_order)
+    options = Options(
+        models, data, host, port, api_key_file, workers, page, detector, min_face, settings, label_order, output, prior
+    )
     code = run(options, lambda line: stderr.print(line, markup=False))
     if code:
         raise typer.Exit(code)

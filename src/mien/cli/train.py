@@ -132,7 +132,7 @@ def print_outcome(outcome: Outcome) -> None:
                 f"{figures['ece']:.3f}",
             ]
         )
-    title = f"{outcome.bundle.card.name} on {outcome.test.data['name']}"
+    title = f"{outcome.bundle.card.title} on {outcome.test.data['name']}"
     print_table(title, ["split", "faces", "accuracy", "clean", "macro F1", "NLL", "ECE"], rows)
     print_agreement(outcome.test.figures["ferplus"])
     console.print(f"bundle   {outcome.bundle.path}  (SHA-256 {outcome.bundle.sha256[:16]}…)", markup=False)
@@ -142,9 +142,9 @@ def print_outcome(outcome: Outcome) -> None:
 def print_agreement(ferplus: dict[str, Any] | None) -> None:
     """Print the agreement with the FER+ majority, where there are votes."""
     if ferplus and ferplus["agreement"] is not None:
-        who = "what mien predict shows" if ferplus["head"] == "votes" else "the answer"
+        balanced = f"class-balanced {ferplus['balanced']:.2%}, ECE {ferplus['ece']:.3f}"
         console.print(
-            f"{ferplus['agreement']:.2%} agreement of {who} with the FER+ majority ({ferplus['n']:,} clear faces)"
+            f"{ferplus['agreement']:.2%} agreement with the FER+ majority ({ferplus['n']:,} clear faces), {balanced}"
         )
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import console, error_line, print_json, print_table, progress_bar, quiet_libraries, stderr
-from mien.cli.options import AsJson, Detector, MinConfidence, MinFace, Model, Parquet, Threads
+from mien.cli.options import AsJson, Detector, MinConfidence, MinFace, Model, OutputName, Parquet, Prior, Threads
 from mien.cli.signals import stop_on_signals
+from mien.emotions import Output
 
 if TYPE_CHECKING:
     from threading import Event
@@ -51,6 +52,8 @@ def video(
     min_confidence: MinConfidence = 0.0,
     allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Open http, https and rtsp addresses.")] = False,
     min_face: MinFace = None,
+    output: OutputName = Output.DEFAULT,
+    prior: Prior = None,
     as_json: AsJson = False,
 ) -> None:
     """Detect and track the faces of a video or camera and predict their expressions, frame by frame.
@@ -65,7 +68,7 @@ def video(
     outputs = Outputs(csv, parquet, annotate, plot)
     outputs.check(source)
     with Video(source, allow_urls) as opened:
-        predictor = Predictor(model, threads, detector, min_confidence, min_face=min_face)
+        predictor = Predictor(model, threads, detector, min_confidence, min_face=min_face, output=output, prior=prior)
         with stop_on_signals() as stop:
             found = _record(opened, predictor, outputs, every, track, stop.event)
     print_json(found.to_dict()) if as_json else _print(found, annotate)

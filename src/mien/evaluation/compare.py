@@ -30,14 +30,12 @@ class Predictions:
     Attributes:
         name: of the side.
         source: where the predictions come from, ready for JSON.
-        label: int64 (N,), the predicted label.
-        shown: int64 (N,), what ``mien predict`` gives; the same but for models with a second head.
+        predicted: int64 (N,), the predicted classes.
     """
 
     name: str
     source: dict[str, Any]
-    label: NDArray[np.int64]
-    shown: NDArray[np.int64]
+    predicted: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def compare(
     check_labelled(faces)
     clean = clean_mask(whole, faces, split)
     found = [_predictions(side, whole, faces, split) for side in sides]
-    hits = [one.label == faces.emotion for one in found]
+    hits = [one.predicted == faces.emotion for one in found]
     rows = [
         {"name": name}
         | _figures(one, faces, hit, clean)
@@ -104,16 +102,16 @@ def compare(
 def _predictions(side: str | Path | Peer, whole: Faces, faces: Faces, split: str) -> Predictions:
     if isinstance(side, Peer):
         predicted, source = side.predict(faces)
-        return Predictions(side.name, {"kind": "peer"} | source, predicted, predicted)
+        return Predictions(side.name, {"kind": "peer"} | source, predicted)
     path = Path(side)
     if path.suffix.lower() in SUFFIXES:
         predicted = read_predictions(path, faces)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return Predictions(path.stem, {"kind": "answers", "file": path.name, "sha256": digest}, predicted, predicted)
+        return Predictions(path.stem, {"kind": "answers", "file": path.name, "sha256": digest}, predicted)
     bundle = load_bundle(side)
     found = evaluate(bundle, whole, split)
-    source = {"kind": "model", "sha256": bundle.sha256, "parameters": bundle.parameters}
-    return Predictions(bundle.card.name, source, found.predicted, found.shown.argmax(1))
+    source = {"kind": "model", "sha256": bundle.sha256, "parameters": bundle.parameters, "output": bundle.card.output}
+    return Predictions(bundle.card.name, source, found.predicted)
 
 
 def _unique_names(sides: Sequence[Predictions]) -> list[str]:
@@ -133,8 +131,8 @@ def _figures(
         "n": len(faces),
         "accuracy": float(hits.mean()),
         "clean": None if clean is None else {"n": int(clean.sum()), "accuracy": mean(hits[clean])},
-        "macro_f1": macro_f1(np.eye(len(faces.labels))[one.label], faces.emotion),
-        "ferplus": None if faces.votes is None else ferplus_agreement(one.shown, faces),
+        "macro_f1": macro_f1(np.eye(len(faces.labels))[one.predicted], faces.emotion),
+        "ferplus": None if faces.votes is None else ferplus_agreement(one.predicted, faces),
     }
 
 

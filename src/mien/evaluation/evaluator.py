@@ -16,18 +16,21 @@ from mien._utils.files import atomic
 from mien.data.faces import USAGES, Faces, Usage
 from mien.data.load import load_faces
 from mien.data.shards.reader import Shards
-from mien.emotions import LABELS
+from mien.emotions import LABELS, Output
 from mien.errors import DataError
 from mien.evaluation import plots
 from mien.evaluation.groups import group_figures, read_groups
-from mien.evaluation.metrics import summarize
+from mien.evaluation.metrics import ece, summarize
 from mien.evaluation.predictions import predictions_csv
 from mien.evaluation.statistics import interval, mean
 from mien.models.bundle import Bundle
+from mien.models.calibration import mean_recall
 from mien.models.load import load_bundle
-from mien.models.onnx.session import Session
+from mien.models.onnx.session import Session, softmax
 from mien.models.spec import Head
 
+HEADS = {Head.LABELS: Output.FER2013.value, Head.VOTES: Output.FERPLUS.value}
+"""The outputs that are a head alone."""
 MAJORITY = "faces for which one of the seven emotions got more than half of all FER+ votes"
 
 
@@ -40,11 +43,10 @@ class Evaluation:
         data: name and fingerprint of the whole data set.
         split: the split's name.
         faces: the split's faces, N of them.
-        probabilities: float64 (N, classes), calibrated, of the data set's label.
-        shown: float64 (N, classes), calibrated, as ``mien predict`` gives them. The same but for models with a second
-            head.
+        probabilities: float64 (N, classes), calibrated, as ``mien predict`` shows them.
         clean: bool (N,), which faces' pixels do not occur in Training; None where that is not known.
-        figures: what :func:`mien.evaluation.metrics.summarize` gives.
+        figures: what :func:`mien.evaluation.metrics.summarize` gives, of the model's output; ``ferplus``, the same
+            output against the FER+ majority; and ``heads``, the same of each of two heads alone.
         seconds: wall time of the N predictions.
     """
 
@@ -53,7 +55,6 @@ class Evaluation:
     split: str
     faces: Faces
     probabilities: NDArray[np.float64]
-    shown: NDArray[np.float64]
     clean: NDArray[np.bool_] | None
     figures: dict[str, Any]
     seconds: float
@@ -96,7 +97,8 @@ class Evaluation:
             "sha256": self.bundle.sha256,
             "parameters": self.bundle.parameters,
         }
-        head = {"model": model, "data": self.data, "split": self.split, "views": 1}
+        head: dict[str, Any] = {"model": model, "output": self.bundle.card.output}
+        head |= {"data": self.data, "split": self.split, "views": 1}
         return head | self.figures | {"seconds": round(self.seconds, 3)}
 
     def write(self, out: str | Path, title: str | None = None) -> list[Path]:
@@ -106,7 +108,7 @@ class Evaluation:
             The files: ``metrics``, ``predictions``, ``confusion``, ``classes`` and ``labels``.
         """
         files, name = evaluation_files(out, self.split), self.faces.labels
-        title = title or f"{self.bundle.card.name} on {self.data['name']}, {self.split}"
+        title = title or f"{self.bundle.card.title} on {self.data['name']}, {self.split}"
         with atomic(files["metrics"]) as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
         predictions_csv(files["predictions"], self.faces, self.probabilities)
@@ -156,19 +158,40 @@ def evaluate(
     members = None if groups is None else read_groups(groups, _in_memory(whole), faces)
     session = Session(bundle)
     start = time.perf_counter()
-    found = session.probabilities(faces.images)
+    logits = session.logits(faces.images)
     seconds = time.perf_counter() - start
-    probabilities, shown = found[Head.LABELS], found[bundle.card.heads[-1]]
+    probabilities = softmax(bundle.card.calibration.combine(logits))
     clean = clean_mask(whole, faces, split)
     figures = summarize(probabilities, faces.emotion, bundle.card.labels, clean)
-    figures["ferplus"] = None
-    if faces.votes is not None and faces.labels == LABELS:
-        agreement = ferplus_agreement(shown.argmax(1), faces)
-        figures["ferplus"] = {"head": str(bundle.card.heads[-1]), "filter": MAJORITY, **agreement}
+    figures["ferplus"] = _ferplus(probabilities, faces)
+    figures["heads"] = _heads(bundle, logits, faces, clean)
     if members is not None:
         figures["groups"] = group_figures(members, faces, probabilities)
     name = {"name": whole.name, "fingerprint": whole.fingerprint}
-    return Evaluation(bundle, name, split, faces, probabilities, shown, clean, figures, seconds)
+    return Evaluation(bundle, name, split, faces, probabilities, clean, figures, seconds)
+
+
+def _ferplus(probabilities: NDArray[np.float64], faces: Faces) -> dict[str, Any] | None:
+    """How probabilities fit the FER+ majority: :func:`ferplus_agreement`, and the expected calibration error."""
+    if faces.votes is None or faces.labels != LABELS:
+        return None
+    majority, clear = faces.majority()
+    error = ece(probabilities[clear], majority[clear]) if clear.any() else None
+    return {"filter": MAJORITY, **ferplus_agreement(probabilities.argmax(1), faces), "ece": error}
+
+
+def _heads(
+    bundle: Bundle, logits: dict[Head, NDArray[np.float32]], faces: Faces, clean: NDArray[np.bool_] | None
+) -> dict[str, Any]:
+    """Of each of two heads alone, calibrated, some of the figures."""
+    found: dict[str, Any] = {}
+    for head, rows in logits.items() if len(logits) > 1 else ():
+        probabilities = softmax(rows / bundle.card.calibration.of(head))
+        figures = summarize(probabilities, faces.emotion, bundle.card.labels, clean)
+        figures["ferplus"] = _ferplus(probabilities, faces)
+        kept = ("accuracy", "macro_f1", "nll", "ece", "clean", "ferplus")
+        found[HEADS[head]] = {name: figures[name] for name in kept}
+    return found
 
 
 def ferplus_agreement(predicted: NDArray[np.int64], faces: Faces) -> dict[str, Any]:
@@ -179,13 +202,15 @@ def ferplus_agreement(predicted: NDArray[np.int64], faces: Faces) -> dict[str, A
         faces: N faces.
 
     Returns:
-        ``n``, the faces with a majority, and ``agreement`` on these, 0 to 1; None where there is none.
+        ``n``, the faces with a majority, ``agreement`` on these, and ``balanced``, the mean of the classes' agreement,
+        0 to 1; None where there is none.
 
     Raises:
         DataError: where the faces have no votes, or other classes than the seven emotions.
     """
     majority, clear = faces.majority()
-    return {"n": int(clear.sum()), "agreement": mean(predicted[clear] == majority[clear])}
+    balanced = mean_recall(predicted[clear], majority[clear]) if clear.any() else None
+    return {"n": int(clear.sum()), "agreement": mean(predicted[clear] == majority[clear]), "balanced": balanced}
 
 
 def _in_memory(faces: Faces | Shards) -> Faces:

@@ -148,13 +148,13 @@ def _joined(faces: Faces, found: Votes) -> dict[str, Any]:
 
 
 def _evaluate(bundle: Bundle, faces: Faces) -> dict[str, Any]:
-    """A model's figures on FER+, by its FER+ head where it has one, a split at a time."""
+    """A model's figures on FER+, by what ``mien predict`` shows, a split at a time."""
     if bundle.card.labels != LABELS:
         raise DataError(f"the model's classes are not the seven emotions: {', '.join(bundle.card.labels)}", bundle.path)
-    head, session = bundle.card.heads[-1], Session(bundle)
+    session = Session(bundle)
     splits = {}
     for name in faces.splits():
         if name != Usage.TRAINING:
             part = faces.select(name)
-            splits[name] = ferplus_figures(session.probabilities(part.images)[head], part)
-    return {"name": bundle.card.name, "sha256": bundle.sha256, "head": str(head), "splits": splits}
+            splits[name] = ferplus_figures(session.output(part.images), part)
+    return {"name": bundle.card.name, "sha256": bundle.sha256, "output": bundle.card.output, "splits": splits}

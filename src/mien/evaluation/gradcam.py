@@ -5,6 +5,7 @@ Source: Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2. It needs tor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,7 +94,7 @@ def grad_cam(
     bundle: Bundle,
     images: NDArray[np.uint8],
     classes: NDArray[np.integer],
-    head: Head = Head.LABELS,
+    head: Head | None = None,
     batch: int = 256,
 ) -> Attribution:
     """The parts of each face that support a class.
@@ -102,7 +103,7 @@ def grad_cam(
         bundle: the model.
         images: uint8 (N, 48, 48).
         classes: int (N,), the class to explain for each face, 0 to C - 1.
-        head: the output to explain.
+        head: the head to explain; without it, the output that predictions show.
         batch: how many faces go through the network at once.
 
     Raises:
@@ -111,13 +112,14 @@ def grad_cam(
     """
     if len(images) != len(classes):
         raise ValueError(f"there are {len(classes)} classes for {len(images)} faces")
-    if head not in bundle.card.heads:
+    if head not in (None, *bundle.card.heads):
         raise ModelError(f"it has no head {head}", bundle.path, f"It has {', '.join(bundle.card.heads)}.")
     network = load_network(bundle)
     layer = choose_layer(network)
+    factors = bundle.card.calibration.factors(bundle.card.heads) if head is None else {head: 1.0}
     inputs, explained = prepare(images, bundle.card.preprocessing), np.asarray(classes, np.int64)
     parts = [
-        network_cam(network, layer.name, torch.from_numpy(inputs[at : at + batch]), explained[at : at + batch], head)
+        network_cam(network, layer.name, torch.from_numpy(inputs[at : at + batch]), explained[at : at + batch], factors)
         for at in range(0, len(images), batch)
     ]
     empty = [np.empty((0, *layer.shape), np.float32)]
@@ -125,7 +127,7 @@ def grad_cam(
 
 
 def network_cam(
-    network: Network, layer: str, x: Tensor, classes: NDArray[np.int64], head: Head = Head.LABELS
+    network: Network, layer: str, x: Tensor, classes: NDArray[np.int64], factors: Mapping[Head, float]
 ) -> NDArray[np.float32]:
     """Equations 1 and 2 for one batch: float32 (B, H, W), at least 0.
 
@@ -134,7 +136,7 @@ def network_cam(
         layer: the name, in the network's features, of the module whose output is A.
         x: the network's input, float (B, 1, 48, 48).
         classes: int64 (B,), the class c of each face.
-        head: whose logits y are meant.
+        factors: what each head's logits are multiplied by in y.
     """
     kept: list[Tensor] = []
 
@@ -145,7 +147,8 @@ def network_cam(
     hook = network.features.get_submodule(layer).register_forward_hook(keep)
     try:
         with torch.enable_grad():
-            logits = network.every(x)[head]  # (B, C)
+            every = network.every(x)
+            logits = torch.stack([factor * every[head] for head, factor in factors.items()]).sum(0)  # (B, C)
             chosen = logits[torch.arange(len(x)), torch.from_numpy(classes)].sum()
             (gradient,) = torch.autograd.grad(chosen, kept[0])  # (B, K, H, W), as no face's logits hang on another's
     finally:

@@ -99,27 +99,31 @@ def label_distributions(
     return figure
 
 
-def confusion_matrix(counts: NDArray[np.integer], names: Sequence[str], title: str) -> Figure:
+def confusion_matrix(
+    counts: NDArray[np.integer], names: Sequence[str], title: str, columns: Sequence[str] = ()
+) -> Figure:
     """The confusion matrix, normalised by row, with each cell's percentage and count.
 
     Args:
-        counts: int (C, C), row true, column predicted.
+        counts: int (C, P), row true, column predicted.
         names: the C classes' names.
         title: the figure's title.
+        columns: the P columns' names, where they differ from ``names``.
 
     Raises:
         ValueError: where the shapes do not fit.
     """
-    if counts.shape != (len(names), len(names)):
-        raise ValueError(f"counts must have the shape {(len(names), len(names))}, not {counts.shape}")
+    columns = columns or names
+    if counts.shape != (len(names), len(columns)):
+        raise ValueError(f"counts must have the shape {(len(names), len(columns))}, not {counts.shape}")
     support = counts.sum(axis=1)
     share = counts / np.maximum(support, 1)[:, None]
     side = max(4.5, 1.0 * len(names))
-    figure = _figure(side + 1.2, side + 0.4)
+    figure = _figure(side + 1.2 + len(columns) - len(names), side + 0.4)
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
     _cells(axes, counts, share)
-    _name_columns(axes, names)
+    _name_columns(axes, columns)
     axes.set_yticks(range(len(names)), [f"{name}\n({n:,})" for name, n in zip(names, support, strict=True)])
     axes.set_xlabel("predicted")
     axes.set_ylabel("true (faces)")

@@ -22,11 +22,11 @@ from mien.data.faces import Faces, Usage
 from mien.data.load import load_faces, source_files
 from mien.data.synthetic import draw_faces
 from mien.errors import ExportError, require
-from mien.export.onnx_file import annotate, onnx_model, serialized
+from mien.export.onnx_file import add_probabilities, annotate, onnx_model, serialized
 from mien.export.quantization import SCHEME, quantized
 from mien.models.bundle import Bundle
 from mien.models.load import find_bundle, load_bundle
-from mien.models.onnx.graph import OPSET
+from mien.models.onnx.graph import OPSET, PROBABILITIES
 from mien.models.onnx.session import Session
 from mien.models.preprocessing import prepare
 
@@ -56,7 +56,7 @@ class Target(StrEnum):
     INT8 = "onnx-int8"
     """int8 weights and uint8 activations, calibrated on Training faces."""
     TORCHSCRIPT = "torchscript"
-    """With preprocessing, temperature and softmax inside."""
+    """With preprocessing, calibration and softmax inside."""
 
 
 SUFFIXES = {Target.ONNX: (".onnx",), Target.INT8: (".onnx",), Target.TORCHSCRIPT: (".pt", ".pth", ".torchscript")}
@@ -155,6 +155,7 @@ def _writer(bundle: Bundle, target: Target, faces: Faces | None) -> Writer:
     model = onnx_model(bundle)
     if target == Target.INT8:
         model = _int8(model, bundle, faces)
+    add_probabilities(model, bundle.card)
 
     def write(path: Path, notes: dict[str, str]) -> None:
         annotate(model, notes)
@@ -179,15 +180,17 @@ def _check_parity(bundle: Bundle, path: Path, target: Target, faces: Faces | Non
     """The largest difference of a probability between the file and its bundle."""
     part = draw_faces(PROBE // 4, seed=0) if faces is None else faces.select(Usage.PUBLIC_TEST)
     images = part.images[:PROBE]
-    expected = Session(bundle).probabilities(images)
+    session = Session(bundle)
+    expected = [session.output(images), *session.probabilities(images).values()]
     found: Sequence[NDArray[np.floating]]
     if target == Target.TORCHSCRIPT:
         from mien.export.torchscript import run_script
 
         found = run_script(path, images)
     else:
-        found = list(Session(load_bundle(path)).probabilities(images).values())
-    apart = [float(np.abs(one - other).max()) for one, other in zip(found, expected.values(), strict=True)]
+        session = Session(load_bundle(path))
+        found = [session.run(PROBABILITIES, images), *session.probabilities(images).values()]
+    apart = [float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True)]
     most = max(apart) if np.isfinite(apart).all() else float("inf")
     about = {"measure": "largest difference of a probability", "data": part.name, "faces": len(images)}
     return about | {"difference": most, "bound": bound, "passed": most <= bound}

@@ -16,19 +16,21 @@ from numpy.typing import NDArray
 
 from mien._utils.files import atomic
 from mien.errors import require
-from mien.models.bundle import Bundle
+from mien.models.bundle import Bundle, Card
 from mien.models.onnx.checksum import BLANK, KEY, with_checksum
-from mien.models.onnx.graph import NORM_EPSILON, Weights, build_graph
+from mien.models.onnx.graph import NORM_EPSILON, OUTPUTS, PROBABILITIES, Weights, build_graph
 
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
 def save_onnx(bundle: Bundle, path: str | Path) -> Path:
-    """Write a bundle as ONNX (opset 17): ``faces`` float32 (N, 1, 48, 48) to ``logits`` and, of two heads, ``votes``.
+    """Write a bundle as ONNX (opset 17): ``faces`` float32 (N, 1, 48, 48) to ``probabilities``, what predictions show.
 
-    The input is gray, scaled as the metadata's ``preprocessing`` says: ``pixels * factor + offset``.
+    Further outputs are each head's logits: ``logits`` and, of two heads, ``votes``. The input is gray, scaled as the
+    metadata's ``preprocessing`` says: ``pixels * factor + offset``.
     """
     model = onnx_model(bundle)
+    add_probabilities(model, bundle.card)
     with atomic(path) as temporary:
         temporary.write_bytes(serialized(model))
     return Path(path)
@@ -57,6 +59,22 @@ def onnx_model(bundle: Bundle) -> Any:
     return model
 
 
+def add_probabilities(model: Any, card: Card) -> None:
+    """Add the output ``probabilities`` to an ``onnx.ModelProto``, from its heads' logits, and make it the first."""
+    onnx = require("onnx", "train")
+    helper, graph, calibration = onnx.helper, model.graph, card.calibration
+    factors = {f"{head}_factor": np.full(1, factor) for head, factor in calibration.factors(card.heads).items()}
+    bias = np.broadcast_to(calibration.bias(card.heads), len(card.labels))
+    for name, value in {**factors, "output_bias": bias}.items():
+        graph.initializer.append(onnx.numpy_helper.from_array(value.astype(np.float32), name))
+    parts = {f"{head}_part": (OUTPUTS[head], f"{head}_factor") for head in calibration.factors(card.heads)}
+    graph.node.extend(helper.make_node("Mul", inputs, [name], name) for name, inputs in parts.items())
+    graph.node.append(helper.make_node("Sum", [*parts, "output_bias"], ["output_logits"], "output_logits"))
+    graph.node.append(helper.make_node("Softmax", ["output_logits"], [PROBABILITIES], PROBABILITIES, axis=1))
+    graph.output.insert(0, helper.make_tensor_value_info(PROBABILITIES, 1, ["n", len(card.labels)]))
+    onnx.checker.check_model(model)
+
+
 def annotate(model: Any, notes: dict[str, str]) -> None:
     """Add metadata to an ``onnx.ModelProto``, replacing the same keys."""
     entries = {entry.key: entry.value for entry in model.metadata_props} | notes
@@ -74,7 +92,8 @@ def metadata(bundle: Bundle) -> dict[str, str]:
         "labels": json.dumps(card.labels),
         "network": json.dumps(card.network.model_dump(mode="json")),
         "preprocessing": json.dumps(card.preprocessing.model_dump() | {"factor": factor, "offset": offset}),
-        "calibration": json.dumps(card.calibration.model_dump()),
+        "calibration": json.dumps(card.calibration.model_dump(mode="json")),
+        "output": card.output,
         "heads": json.dumps(card.heads),
         "provenance": json.dumps(card.provenance),
         "parameters": json.dumps(bundle.parameters),

@@ -23,7 +23,7 @@ NOTES = "mien.json"
 
 
 class Answers(nn.Module):
-    """A bundle's network with its preprocessing before it, and temperature and softmax behind it."""
+    """A bundle's network with its preprocessing before it, and calibration and softmax behind it."""
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()
@@ -31,12 +31,18 @@ class Answers(nn.Module):
         self.network = load_network(bundle)
         self.factor, self.offset = card.preprocessing.factor_offset
         self.temperatures = {head: card.calibration.of(head) for head in card.heads}
+        self.factors = card.calibration.factors(card.heads)
+        self.bias = torch.tensor(card.calibration.bias(card.heads), dtype=torch.float32)
 
     def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
-        """Map gray faces (B, 48, 48), 0 to 255, uint8 or float, to each head's probabilities, float32 (B, classes)."""
+        """Map gray faces (B, 48, 48), 0 to 255, uint8 or float, to probabilities, float32 (B, classes) each.
+
+        The first are what predictions show, the others each head's.
+        """
         x = faces.to(torch.float32).unsqueeze(1) * self.factor + self.offset  # (B, 1, 48, 48)
         every = self.network.every(x)
-        return tuple(torch.softmax(every[head] / warmth, 1) for head, warmth in self.temperatures.items())
+        shown = torch.stack([factor * every[head] for head, factor in self.factors.items()]).sum(0) + self.bias
+        return (torch.softmax(shown, 1), *(torch.softmax(every[head] / t, 1) for head, t in self.temperatures.items()))
 
 
 def traced(bundle: Bundle) -> Any:
@@ -55,7 +61,7 @@ def save_script(bundle: Bundle, module: Any, path: Path, notes: dict[str, str]) 
 
 
 def run_script(path: Path, images: NDArray[np.uint8], batch: int = 256) -> list[NDArray[np.float32]]:
-    """Each head's probabilities, float32 (N, classes), of gray faces, uint8 (N, 48, 48), from the file.
+    """What predictions show and each head's probabilities, float32 (N, classes), of faces, uint8 (N, 48, 48).
 
     Raises:
         ModelError: where the file is no TorchScript.

@@ -128,8 +128,8 @@ def _summary(bundle: Bundle) -> str:
     origin = f" It was fine-tuned from the model {start['name']} (SHA-256 `{start['sha256']}`)." if start else ""
     origin += f" It was distilled from another model (SHA-256 `{teacher}`)." if teacher else ""
     heads = (
-        " Two heads: the first predicts the label of the data set (the accuracies below), the second, which"
-        " `mien predict` shows, what most people see."
+        " Two heads: the first predicts the label of the data set (FER2013 head), the second what most people see (FER+"
+        f" head). Predictions and the figures below are of {card.output}; `--output` chooses one head alone."
     )
     return (
         f"A model of mien (`pip install mien`): {kind}, {bundle.parameters:,} parameters{size}.{origin} Input: a face,"
@@ -153,7 +153,7 @@ def _metrics(bundle: Bundle, evaluations: Sequence[_Evaluation]) -> list[str]:
         if chosen.get("accuracy") is None:
             return ["Nothing was measured."]
         return [f"Best accuracy on {chosen['split']} in training: {chosen['accuracy']:.2%}. Nothing else was measured."]
-    terms = "Single view, no test-time augmentation, one model."
+    terms = f"By {bundle.card.output}. Single view, no test-time augmentation, one model."
     terms += " *Clean*: without test faces whose pixels are also in Training."
     roles = bundle.card.provenance.get("recipe", {}).get("data", {})
     if roles:
@@ -161,10 +161,12 @@ def _metrics(bundle: Bundle, evaluations: Sequence[_Evaluation]) -> list[str]:
     rows = [
         [one["split"], f"{one['n']:,}", _percent(one["accuracy"]), _percent(one["clean"] and one["clean"]["accuracy"])]
         + [f"{one[name]:.3f}" for name in ("macro_f1", "nll", "ece")]
-        + [_percent(one["ferplus"] and one["ferplus"]["agreement"])]
+        + [_percent(one["ferplus"] and one["ferplus"][name]) for name in ("agreement", "balanced")]
+        + [_percent(one["heads"]["fer2013"]["accuracy"] if one["heads"] else None)]
         for one in evaluations
     ]
-    splits = _table(("split", "faces", "accuracy", "clean", "macro F1", "NLL", "ECE", "FER+ agreement"), rows)
+    columns = ("split", "faces", "accuracy", "clean", "macro F1", "NLL", "ECE", "FER+ agreement", "class-balanced")
+    splits = _table((*columns, "FER2013 head"), rows)
     last = evaluations[-1]
     classes = _table(
         ("class", "precision", "recall", "F1", "faces"),
@@ -185,7 +187,7 @@ def _percent(share: float | None) -> str:
 
 
 def _calibration(bundle: Bundle, evaluation: _Evaluation) -> str:
-    temperature = bundle.card.calibration.of(Head.LABELS)
+    temperature = bundle.card.calibration.last_temperature(bundle.card.heads)
     fitted = "no temperature is applied"
     if temperature != 1:
         fitted = f"logits are divided by a fitted temperature of {temperature:.3f}"

@@ -23,6 +23,7 @@ from mien.inference.tiles import NOTED, SizedDetector, TiledDetector, smallest_f
 from mien.models.bundle import Bundle
 from mien.models.load import DEFAULT, load_bundle
 from mien.models.onnx.session import Session
+from mien.models.output import Prior, with_output
 
 Box = tuple[int, int, int, int]
 
@@ -65,10 +66,15 @@ class Predictor:
         min_face: the side of the smallest face to find, in pixels of the original image: large images are searched
             in tiles as far as it takes. Without it images are reduced, and where faces of 96 pixels or more are then
             out of reach the prediction has a ``note``.
+        output: what predictions show, as :func:`mien.models.output.with_output` takes it: ``"default"``, the calibrated
+            combination of the model's heads, or one head alone, ``"fer2013"`` or ``"ferplus"``. Without it, as the
+            bundle has it.
+        prior: the shares of the classes among your faces: ``"balanced"``, ``"fer2013"``, a file, or a mapping such as
+            ``{"Happy": 0.4, ...}``; as that function takes it.
 
     Raises:
-        ModelError: where the model or the detector cannot be read, or ``min_face`` is given to a detector that does
-            not search, or has no ``side`` and ``smallest`` face.
+        ModelError: where the model or the detector cannot be read, the output or the prior does not fit the model, or
+            ``min_face`` is given to a detector that does not search, or has no ``side`` and ``smallest`` face.
         ValueError: where ``min_confidence`` is not between 0 and 1, or ``batch``, ``max_pixels`` or ``min_face`` not
             above 0.
     """
@@ -82,12 +88,15 @@ class Predictor:
         batch: int = 64,
         max_pixels: int = MAX_PIXELS,
         min_face: int | None = None,
+        output: str | None = None,
+        prior: Prior | None = None,
     ) -> None:
         if not 0 <= min_confidence <= 1:
             raise ValueError(f"min_confidence is between 0 and 1, not {min_confidence}")
         if batch < 1 or max_pixels < 1 or (min_face is not None and min_face < 1):
             raise ValueError("batch, max_pixels and min_face are at least 1")
-        self.bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        self.bundle = with_output(bundle, output, prior)
         self.min_confidence, self.batch, self.max_pixels = min_confidence, batch, max_pixels
         self.min_face = min_face
         self.detector = find_detector(detector, threads) if isinstance(detector, str) else detector
@@ -102,10 +111,7 @@ class Predictor:
         return self.bundle.card.labels
 
     def faces(self, images: NDArray[np.uint8]) -> list[Face]:
-        """Predict the expressions of gray faces, uint8 (N, 48, 48).
-
-        A model with two heads predicts the FER+ consensus, which is not always the label that FER2013 would give.
-        """
+        """Predict the expressions of gray faces, uint8 (N, 48, 48)."""
         side = images.shape[-1]
         return [self._face((0, 0, side, side), row, None) for row in self._probabilities(images)]
 
@@ -201,7 +207,7 @@ class Predictor:
         return detected
 
     def _probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        return self._session.probabilities(images, self.batch)[self.bundle.card.heads[-1]]
+        return self._session.output(images, self.batch)
 
     def _face(self, box: Box, row: NDArray[np.float64], detection: float | None) -> Face:
         shares = dict(zip(self.labels, map(float, row), strict=True))

@@ -71,6 +71,6 @@ NetworkSpec = Annotated[MobileNetSpec | CompactSpec | CnnSpec, Field(discriminat
 
 
 def heads(spec: NetworkSpec) -> tuple[Head, ...]:
-    """The questions that the network answers; the last is the one whose answer people are shown."""
+    """The questions that the network answers, one for each of its heads."""
     two = isinstance(spec, MobileNetSpec | CompactSpec) and spec.votes
     return (Head.LABELS, Head.VOTES) if two else (Head.LABELS,)

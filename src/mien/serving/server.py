@@ -22,6 +22,7 @@ from mien.inference import Predictor
 from mien.inference.detection import find_detector
 from mien.models.bundle import BEST
 from mien.models.load import load_bundle
+from mien.models.output import Prior, with_output
 from mien.serving.api.access import Keys
 from mien.serving.api.app import create_app
 from mien.serving.api.logs import LOG_CONFIG
@@ -46,6 +47,8 @@ class Options:
         min_face: as :class:`mien.inference.Predictor`'s, where a request has none.
         settings: the limits of each process.
         label_order: as that of :func:`mien.load_faces`, for the data set.
+        output: as :class:`mien.inference.Predictor`'s.
+        prior: as that.
     """
 
     models: tuple[str, ...] = ("best",)
@@ -59,6 +62,8 @@ class Options:
     min_face: int | None = None
     settings: Settings = field(default_factory=Settings)
     label_order: str | None = None
+    output: str | None = None
+    prior: Prior | None = None
 
 
 def serve(options: Options, report: Callable[[str], None]) -> int:
@@ -76,7 +81,7 @@ def serve(options: Options, report: Callable[[str], None]) -> int:
     """
     models = parse_models(options.models)
     for model in models.values():  # so that an error appears here, and not in every process
-        load_bundle(model)
+        with_output(load_bundle(model), options.output, options.prior)
     find_detector(options.detector, threads=1)
     keys = Keys.read(options.key_file) if options.key_file else None
     page = options.page and options.workers == 1
@@ -144,9 +149,12 @@ def build_app(options: Options, page: bool) -> FastAPI:
     settings = options.settings
     detector = find_detector(options.detector, threads=1)  # one thread of the pool uses one processor
     predictors = {
-        name: Predictor(model, settings.threads, detector, max_pixels=settings.pixels, min_face=options.min_face)
+        name: Predictor(
+            model, settings.threads, detector, max_pixels=settings.pixels, min_face=options.min_face,
+            output=options.output, prior=options.prior,
+        )
         for name, model in parse_models(options.models).items()
-    }
+    }  # fmt: skip
     keys = Keys.read(options.key_file) if options.key_file else None
     app = create_app(predictors, settings, keys)
     if not page:

@@ -27,7 +27,7 @@ from mien.data.load import load_faces, source_files
 from mien.data.shards.reader import Shards, ShardSplit
 from mien.errors import DivergedError, RecipeError, WeightsError
 from mien.models.bundle import BEST, Bundle, Card, save_bundle
-from mien.models.calibration import calibrated
+from mien.models.calibration import calibrated, with_shares
 from mien.models.imagenet import load_imagenet
 from mien.models.load import find_bundle, load_bundle
 from mien.models.networks.build import Network, build, set_trainable
@@ -155,7 +155,7 @@ def train(
             for number, phase in enumerate(recipe.phases, start=1):
                 _run_phase(run, network, number, phase, training, validation, faces)
         if run.world.first:
-            run.bundle = _save(run, network, faces, validation if recipe.calibrate else None)
+            run.bundle = _save(run, network, faces, training, validation if recipe.calibrate else None)
     return run
 
 
@@ -240,7 +240,7 @@ def _run_phase(
         with process_group():
             trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if checkpoint.is_file() else None)
     except DivergedError as error:
-        raise _kept(error, run, network, best, faces) from error
+        raise _kept(error, run, network, best, faces, training) from error
     except SystemExit as error:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt from error
     network.load_state_dict(best.weights)
@@ -313,18 +313,22 @@ class _EpochReporter(L.Callback):
         self.run.on_epoch(row)
 
 
-def _kept(error: DivergedError, run: Run, network: Network, best: KeepBest, faces: DataSet) -> DivergedError:
+def _kept(
+    error: DivergedError, run: Run, network: Network, best: KeepBest, faces: DataSet, training: Faces | ShardSplit
+) -> DivergedError:
     """The same error, with the path of the last good weights where there are any."""
     phase_steps = f"{error.what}; no weights were saved, since no epoch had ended"
     if run.world.first and best.weights and weights_finite(best.weights):
         network.load_state_dict(best.weights)
-        saved = _save(run, network, faces)
+        saved = _save(run, network, faces, training)
         phase_steps = f"{error.what}; the weights of the last good epoch are in {saved.path}"
     return DivergedError(phase_steps, run.recipe.name, error.mend)
 
 
-def _save(run: Run, network: Network, faces: DataSet, validation: Faces | None = None) -> Bundle:
-    """Write the bundle; with a validation split its temperatures are fitted on that."""
+def _save(
+    run: Run, network: Network, faces: DataSet, training: Faces | ShardSplit, validation: Faces | None = None
+) -> Bundle:
+    """Write the bundle; with a validation split its temperatures and default output are fitted on that."""
     weights = {
         name: tensor.detach().cpu().contiguous().numpy()
         for name, tensor in network.state_dict().items()
@@ -354,6 +358,7 @@ def _save(run: Run, network: Network, faces: DataSet, validation: Faces | None =
         provenance=provenance,
     )
     bundle = Bundle(card, weights, build_graph(spec, weights))
+    bundle = with_shares(bundle, [training] if isinstance(training, Faces) else training)
     if validation is not None:
         bundle = calibrated(bundle, validation)
     return save_bundle(bundle, run.out / BEST)

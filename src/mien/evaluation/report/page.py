@@ -42,7 +42,6 @@ from mien.evaluation.statistics import coverage, with_temperature
 from mien.models.bundle import Bundle
 from mien.models.calibration import fit_temperature
 from mien.models.load import load_bundle
-from mien.models.spec import Head
 
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5, 0.3)
 """The coverages that the abstention table lists."""
@@ -142,7 +141,7 @@ class Report:
         faces, probabilities = found.faces.take(chosen), found.probabilities[chosen]
         attribution: Attribution | str
         try:
-            attribution = grad_cam(self.model.bundle, faces.images, probabilities.argmax(1), Head.LABELS)
+            attribution = grad_cam(self.model.bundle, faces.images, probabilities.argmax(1))
         except ModelError as error:
             attribution = str(error)
         return Gallery(faces, probabilities, attribution), face_lists.within(chosen)
@@ -181,7 +180,8 @@ class Report:
     def _temperatures(self) -> tuple[dict[str, NDArray[np.float64]], str]:
         """The probabilities before and after temperature scaling, and a note on the temperature."""
         after = self.evaluation.probabilities
-        temperature = self.model.bundle.card.calibration.of(Head.LABELS)
+        card = self.model.bundle.card
+        temperature = card.calibration.last_temperature(card.heads)
         if temperature != 1:
             note = f"The bundle divides its logits by the temperature {temperature:.3f}."
             return {"before": with_temperature(after, 1 / temperature), "after": after}, note

@@ -22,6 +22,8 @@ WEIGHTS_FILE = "weights.safetensors"
 INPUT = "faces"
 OUTPUTS = {Head.LABELS: "logits", Head.VOTES: "votes"}
 """The graph's output for each head; only networks with two heads have the second."""
+PROBABILITIES = "probabilities"
+"""The output of an exported graph that is what predictions show; a bundle's own graph gives the heads only."""
 
 Weights = Mapping[str, NDArray[np.float32]]
 

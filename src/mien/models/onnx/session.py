@@ -63,6 +63,10 @@ class Session:
         heads = enumerate(self.bundle.card.heads)
         return {head: np.concatenate([part[place] for part in parts] or empty) for place, head in heads}
 
+    def run(self, name: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One output of the graph, by its name, float32 (N, classes), of gray faces, uint8 (N, 48, 48)."""
+        return self._session().run([name], {INPUT: prepare(images, self.bundle.card.preprocessing)})[0]  # type: ignore[no-any-return]
+
     def _run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         names = [OUTPUTS[head] for head in self.bundle.card.heads]
         return self._session().run(names, {INPUT: prepare(images, self.bundle.card.preprocessing)})  # type: ignore[no-any-return]
@@ -74,6 +78,13 @@ class Session:
         """
         calibration = self.bundle.card.calibration
         return {head: softmax(rows / calibration.of(head)) for head, rows in self.logits(images, batch).items()}
+
+    def output(self, images: NDArray[np.uint8], batch: int = PIECE) -> NDArray[np.float64]:
+        """The calibrated probabilities that predictions show, float64 (N, classes), of gray faces, uint8 (N, 48, 48).
+
+        :func:`mien.models.output.with_output` chooses what they are made from. Every row sums to 1.
+        """
+        return softmax(self.bundle.card.calibration.combine(self.logits(images, batch)))
 
 
 def _open(bundle: Bundle) -> onnxruntime.InferenceSession:

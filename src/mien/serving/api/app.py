@@ -187,7 +187,7 @@ async def models(service: CurrentService) -> dict[str, Any]:
     return {
         "models": [
             {"name": name, "default": place == 0, "labels": list(bundle.card.labels)}
-            | {"parameters": bundle.parameters, "sha256": bundle.sha256}
+            | {"output": bundle.card.output, "parameters": bundle.parameters, "sha256": bundle.sha256}
             for place, (name, bundle) in enumerate(bundles.items())
         ]
     }

@@ -58,6 +58,7 @@ class ModelAnswer(BaseModel):
     name: str
     default: bool = Field(description="Whether it is used where a request names none.")
     labels: list[str] = Field(description="The classes, in the order of the probabilities.")
+    output: str = Field(description="What the probabilities are made from: which of its heads, and how.")
     parameters: int = Field(description="The number of its weights.")
     sha256: str = Field(description="Of its file, hex.")
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.faces import UNLABELLED
-from mien.models.spec import Head
+from mien.emotions import Output
 from mien.serving.page.common import clickable, pressed, refuse, shown_errors
 from mien.serving.page.data import Split, Store
 from mien.serving.page.html import PAGE, bars, gallery, image_tag, table
@@ -36,7 +36,7 @@ class Pair(NamedTuple):
 
 
 class Comparison:
-    """What the tab shows, as HTML, without its wiring; both models answer which label the data set has.
+    """What the tab shows, as HTML, without its wiring; of both models their default outputs.
 
     Args:
         store: the data and the models.
@@ -48,7 +48,7 @@ class Comparison:
     def answers(self, pair: Pair, progress: Any = lambda *_, **__: None) -> list[NDArray[np.float64]]:
         """Both models' probabilities on the split, float64 (N, C) each."""
         return [
-            self.store.answers(name, pair.split, Head.LABELS, shown_errors(progress, name))
+            self.store.answers(name, pair.split, Output.DEFAULT, shown_errors(progress, name))
             for name in (pair.first, pair.second)
         ]
 
@@ -65,8 +65,9 @@ class Comparison:
         for name, found in zip((pair.first, pair.second), answers, strict=True):
             accuracy, clean = split.accuracy(found)
             sizes = f"{self.store.models[name].bundle.parameters:,}"
-            rows.append([name, _percent(accuracy), _percent(clean), sizes])
-        top = table(["Model", "Accuracy", "Clean accuracy", "Parameters"], rows, f"On {pair.split}")
+            output = self.store.models[name].bundle.card.output
+            rows.append([name, output, _percent(accuracy), _percent(clean), sizes])
+        top = table(["Model", "Output", "Accuracy", "Clean accuracy", "Parameters"], rows, f"On {pair.split}")
         return f"{top}{self._counts(pair, answers, split)}"
 
     def _counts(self, pair: Pair, answers: list[NDArray[np.float64]], split: Split) -> str:
@@ -109,7 +110,7 @@ class Comparison:
         )
 
     def _side(self, model: str, split: str, number: int, label: str) -> str:
-        row = self.store.answer(model, split, number, Head.LABELS)
+        row = self.store.answer(model, split, number, Output.DEFAULT)
         said = f"<b>{escape(self.labels[int(row.argmax())])}</b>, {row.max():.1%}"
         shares = dict(zip(self.labels, row.tolist(), strict=True))
         return f"<div><h2>{escape(model)}: {said}</h2>{bars(shares, label)}</div>"

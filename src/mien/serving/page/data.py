@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from mien.data.faces import UNLABELLED, USAGES, Faces, Usage
 from mien.data.quality.label_noise import by_votes
-from mien.emotions import LABELS
+from mien.emotions import LABELS, Output
 from mien.errors import DataError
 from mien.inference.predictor import Predictor
 from mien.models.bundle import Bundle
-from mien.models.onnx.session import Session
-from mien.models.spec import Head
+from mien.models.onnx.session import Session, softmax
+from mien.models.output import outputs, with_output
 
 NO_LABEL = "no label"
 STEP = 512
@@ -130,31 +130,33 @@ class Store:
         """
         return self._once(("split", name), lambda: _split(self.data, name))
 
-    def answers(self, model: str, split: str, head: Head, progress: Progress = lambda _: None) -> NDArray[np.float64]:
+    def answers(
+        self, model: str, split: str, output: Output, progress: Progress = lambda _: None
+    ) -> NDArray[np.float64]:
         """A model's calibrated probabilities on a split, float64 (N, C); the first call takes its time.
 
         Raises:
             DataError: where the model has other classes than the data.
         """
         faces = self.split(split).faces
-        every: dict[Head, NDArray[np.float64]]
+        every: dict[Output, NDArray[np.float64]]
         every = self._once(("answers", model, split), lambda: self._answer(model, faces.images, progress))
-        return every[head]
+        return every[output]
 
-    def answer(self, model: str, split: str, face: int, head: Head) -> NDArray[np.float64]:
+    def answer(self, model: str, split: str, face: int, output: Output) -> NDArray[np.float64]:
         """What a model says of one face, float64 (C,).
 
         Raises:
             DataError: as :meth:`answers`.
         """
-        every: dict[Head, NDArray[np.float64]] | None = self._once.known(("answers", model, split))
+        every: dict[Output, NDArray[np.float64]] | None = self._once.known(("answers", model, split))
         if every is None:
             every = self._answer(model, self.split(split).faces.images[face : face + 1], lambda _: None)
             face = 0
-        row: NDArray[np.float64] = every[head][face]
+        row: NDArray[np.float64] = every[output][face]
         return row
 
-    def _answer(self, model: str, images: NDArray[np.uint8], progress: Progress) -> dict[Head, NDArray[np.float64]]:
+    def _answer(self, model: str, images: NDArray[np.uint8], progress: Progress) -> dict[Output, NDArray[np.float64]]:
         bundle = self.models[model].bundle
         if bundle.card.labels != self.data.labels:
             raise DataError(
@@ -163,9 +165,11 @@ class Store:
         session = self._once(("session", model), lambda: Session(bundle))
         parts = []
         for start in range(0, len(images), STEP):
-            parts.append(session.probabilities(images[start : start + STEP]))
+            parts.append(session.logits(images[start : start + STEP]))
             progress(min(1.0, (start + STEP) / len(images)))
-        return {head: np.concatenate([part[head] for part in parts]) for head in bundle.card.heads}
+        logits = {head: np.concatenate([part[head] for part in parts]) for head in bundle.card.heads}
+        chosen = {one: with_output(bundle, one).card.calibration for one in outputs(bundle.card)}
+        return {one: softmax(calibration.combine(logits)) for one, calibration in chosen.items()}
 
 
 class _Once:
@@ -209,7 +213,7 @@ def _mean(values: NDArray[np.bool_]) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def outputs(bundle: Bundle) -> dict[str, Head]:
+def output_names(bundle: Bundle) -> dict[str, Output]:
     """The outputs of a model, in the words of the page."""
-    words = {Head.LABELS: "FER2013 label", Head.VOTES: "FER+ consensus"}
-    return {words[head]: head for head in bundle.card.heads}
+    words = {Output.DEFAULT: "Default", Output.FER2013: "FER2013 label", Output.FERPLUS: "FER+ consensus"}
+    return {words[output]: output for output in outputs(bundle.card)}

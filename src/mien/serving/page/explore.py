@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.faces import UNLABELLED, Usage
-from mien.models.spec import Head
+from mien.emotions import Output
+from mien.models.output import with_output
 from mien.serving.page.common import clickable, pressed, refuse, shown_errors
-from mien.serving.page.data import NO_LABEL, Filters, Split, Store, outputs
+from mien.serving.page.data import NO_LABEL, Filters, Split, Store, output_names
 from mien.serving.page.gradcam import gradcam_image
 from mien.serving.page.html import PAGE, bars, confusion, gallery, image_tag, notice, votes
 
@@ -56,10 +57,9 @@ class Explorer:
     def __init__(self, store: Store) -> None:
         self.store, self.labels = store, store.data.labels
 
-    def head(self, selection: Selection) -> Head:
-        """The selected output; the model's first where it has no such output."""
-        heads = outputs(self.store.models[selection.model].bundle)
-        return heads.get(selection.question, next(iter(heads.values())))
+    def output(self, selection: Selection) -> Output:
+        """The selected output; the default where the model has no such output."""
+        return output_names(self.store.models[selection.model].bundle).get(selection.question, Output.DEFAULT)
 
     def filters(self, selection: Selection) -> Filters:
         """The filters of the selection."""
@@ -74,8 +74,8 @@ class Explorer:
 
     def find(self, selection: Selection, progress: Any = lambda *_, **__: None) -> MatchingFaces:
         """A model's answers on the selected split, and the faces that fit."""
-        head = self.head(selection)
-        answers = self.store.answers(selection.model, selection.split, head, shown_errors(progress, selection.model))
+        output = self.output(selection)
+        answers = self.store.answers(selection.model, selection.split, output, shown_errors(progress, selection.model))
         split = self.store.split(selection.split)
         return MatchingFaces(split, answers, split.matches(answers, self.filters(selection)))
 
@@ -106,13 +106,13 @@ class Explorer:
         """One face, enlarged: its label, bars, votes, and on request Grad-CAM."""
         split = self.store.split(selection.split)
         faces, number = split.faces, min(max(int(number), 0), len(split.faces) - 1)
-        row = self.store.answer(selection.model, selection.split, number, self.head(selection))
+        row = self.store.answer(selection.model, selection.split, number, self.output(selection))
         label, said = split.label(number), self.labels[int(row.argmax())]
         name = escape(f"Face {number} of {split.name}")
         images = image_tag(faces.images[number], f"{name}, {label}", "large")
         if with_cam:
-            bundle = self.store.models[selection.model].bundle
-            images += gradcam_image(bundle, faces.images[number], int(row.argmax()), said, self.head(selection))
+            bundle = with_output(self.store.models[selection.model].bundle, self.output(selection))
+            images += gradcam_image(bundle, faces.images[number], int(row.argmax()), said)
         shares = dict(zip(self.labels, row.tolist(), strict=True))
         counted = "" if faces.votes is None else votes(faces.votes[number])
         sure = f"{row.max():.1%}.{_verdict(label, said)}"
@@ -184,7 +184,7 @@ def explore_tab(store: Store, tab: gr.Tab) -> None:
 
 def _laid_out(store: Store) -> _Parts:
     names, split_names = list(store.models), store.splits
-    offered = list(dict.fromkeys(word for one in store.models.values() for word in outputs(one.bundle)))
+    offered = list(dict.fromkeys(word for one in store.models.values() for word in output_names(one.bundle)))
     last = store.data.splits()[split_names[0]] - 1
     with gr.Row():
         split = gr.Dropdown(split_names, value=split_names[0], label="Split", min_width=140)

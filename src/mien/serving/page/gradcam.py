@@ -10,18 +10,17 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError, require
 from mien.models.bundle import Bundle
-from mien.models.spec import Head
 from mien.serving.page.html import image_tag, notice
 
 _HOT = np.array([224, 76, 24], np.float32)
 
 
-def gradcam_image(bundle: Bundle, image: NDArray[np.uint8], said: int, label: str, head: Head) -> str:
+def gradcam_image(bundle: Bundle, image: NDArray[np.uint8], said: int, label: str) -> str:
     """Grad-CAM of a class for a gray face, uint8 (48, 48), as HTML; or why there is none."""
     try:
         require("torch", "train")
         attribution: Any = require("mien.evaluation.gradcam", "train")
-        found = attribution.grad_cam(bundle, image[None], np.array([said]), head)
+        found = attribution.grad_cam(bundle, image[None], np.array([said]))
     except MienError as error:
         return notice(f"Grad-CAM cannot be shown: {error}")
     heat = found.enlarged()[0][..., None] * 0.75  # (48, 48, 1)
