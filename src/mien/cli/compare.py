@@ -32,6 +32,7 @@ def compare(
         require(module, "train")
     from mien.evaluation.compare import compare as evaluate_split
     from mien.evaluation.external import Peer
+    from mien.models.bundle import ONLY_HEAD
 
     models: list[str | Path | Peer] = [*(sides or []), *map(Peer.parse, peers or [])]
     found = evaluate_split(models, load(data, label_order=label_order), split)
@@ -42,6 +43,9 @@ def compare(
     title = f"{found.data['name']}, {split}: {found.n:,} faces{clean}"
     columns = ["", "accuracy", "clean", "macro F1", "FER+", "against the first", "95 % interval", "p"]
     print_table(title, columns, [_cells(row) for row in found.rows])
+    for row in found.rows:
+        if row["source"].get("output", ONLY_HEAD) != ONLY_HEAD:
+            console.print(f"{row['name']}: {row['source']['output']}", markup=False)
     if len(found.rows) > 1:
         console.print("against the first: points of accuracy on all faces; p: McNemar's exact test, two-sided")
 

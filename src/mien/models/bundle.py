@@ -39,6 +39,10 @@ BEST = f"best{SUFFIX}"
 """The bundle's name inside a run folder."""
 
 
+ONLY_HEAD = "its only head"
+"""The output of a model with one head, in words."""
+
+
 class Answer(BaseModel):
     """How the default output of a model with two heads is made from their logits.
 
@@ -113,7 +117,7 @@ class Calibration(BaseModel):
     def describe(self, heads: Collection[Head]) -> str:
         """The output in words, such as ``0.1 FER2013 head + 0.9 FER+ head / prior^0.375``."""
         names = {Output.FER2013: "FER2013 head", Output.FERPLUS: "FER+ head", Output.DEFAULT: str(self.answer)}
-        text = "its only head" if len(heads) == 1 else f"{self.output}: {names[self.output]}"
+        text = ONLY_HEAD if len(heads) == 1 else f"{self.output}: {names[self.output]}"
         return text if self.prior is None else f"{text}, prior {' '.join(f'{share:.3g}' for share in self.prior)}"
 
 
