@@ -30,7 +30,7 @@ CALLS = {1: 50, 64: 7}
 """How many calls of each batch size a turn has."""
 PEERS = ("keras", "compiled", "tflite")
 """fer's Keras model as the package calls it and compiled by TensorFlow, and the package's default."""
-INT8, IN_TORCH = "-int8", ("best", "fast")
+INT8, IN_TORCH = "-int8", ("best",)
 IMPORTS = {
     "mien": "from mien import Predictor",
     "fer": "from fer.fer import FER",

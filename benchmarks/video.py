@@ -25,7 +25,7 @@ from PIL import Image
 from benchmarks.report import command, write_report
 
 RATE, SIZE = 25, (320, 240)
-OPTIONS = ("--model", "fast", "--threads", "1", "--every", "25")
+OPTIONS = ("--model", "tiny", "--threads", "1", "--every", "25")
 
 
 def make_video(path, frames):

@@ -20,7 +20,7 @@ from mien.evaluation.report.sections import evaluate_splits, suspects_by_model, 
 from mien.evaluation.statistics import mcnemar
 from mien.models.load import load_bundle
 
-MODELS = ("best", "fast", "tiny")
+MODELS = ("best", "tiny")
 SPLITS = (Usage.PUBLIC_TEST, Usage.PRIVATE_TEST)
 
 

@@ -31,7 +31,7 @@ EACH = (10, 30, 100, 300)
 VALIDATION, TEST = 50, 200
 RECIPES = {
     "finetune": ("finetune", []),
-    "finetune --init fast": ("finetune", ["start=fast"]),
+    "finetune --init runs/fast": ("finetune", ["start=runs/fast"]),
     "fast": ("fast", []),
     "cnn-plain": ("cnn-plain", ["data.validation=PublicTest", "data.test=PrivateTest"]),
 }

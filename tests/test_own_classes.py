@@ -54,7 +54,7 @@ def run(crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run of the recipe for it on these, by the command."""
     folder = tmp_path_factory.mktemp("own-run")
     sets = ["--set", "phases.0.epochs=3", "--set", "phases.1.epochs=3", "--device", "cpu"]
-    command = ["train", "finetune", "--init", "fast", "--data", crops, "--out", folder / "run", *sets]
+    command = ["train", "finetune", "--init", "tiny", "--data", crops, "--out", folder / "run", *sets]
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stderr(said), redirect_stdout(io.StringIO()):
         patch.setattr(sys, "argv", ["mien", *map(str, command)])
@@ -66,14 +66,14 @@ def run(crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_bundle_knows_its_classes_and_where_its_splits_come_from(run: Path, crops: Path) -> None:
-    card, fast = load_bundle(run).card, load_bundle("fast")
+    card, tiny = load_bundle(run).card, load_bundle("tiny")
     assert card.labels == NAMES
-    assert card.network == fast.card.network.model_copy(update={"classes": 3, "votes": False})
-    assert card.provenance["start"] == {"name": "fast", "sha256": fast.sha256}
-    assert card.provenance["recipe"]["start"] == "fast"
+    assert card.network == tiny.card.network.model_copy(update={"classes": 3, "votes": False})
+    assert card.provenance["start"] == {"name": "tiny", "sha256": tiny.sha256}
+    assert card.provenance["recipe"]["start"] == "tiny"
     assert card.calibration.temperature > 0
     norm = "features.conv1.norm.running_mean"  # frozen, so it stays what it was
-    np.testing.assert_array_equal(load_bundle(run).weights[norm], fast.weights[norm])
+    np.testing.assert_array_equal(load_bundle(run).weights[norm], tiny.weights[norm])
     assert card.provenance["data"]["splits"] == {"Training": 84, "PublicTest": 18, "PrivateTest": 18}
     assert card.provenance["notes"] == list(load_faces(crops).notes)
     assert json.loads((run / "result.json").read_text())["test"]["data"]["fingerprint"] == load_faces(crops).fingerprint
@@ -93,17 +93,17 @@ def test_evaluate_and_show(mien: Mien, run: Path, crops: Path, tmp_path: Path) -
 
 
 def test_a_model_of_other_classes_is_refused_in_one_line(mien: Mien, crops: Path) -> None:
-    ran = mien("evaluate", "fast", "--data", crops)
+    ran = mien("evaluate", "tiny", "--data", crops)
     assert ran.code == 2
     assert "its classes are not the model's (Angry, Disgust" in ran.err
 
 
 def test_report(mien: Mien, run: Path, crops: Path, tmp_path: Path) -> None:
-    ran = mien("report", run, "--data", crops, "--out", tmp_path / "report.html", "--compare", "fast")
+    ran = mien("report", run, "--data", crops, "--out", tmp_path / "report.html", "--compare", "tiny")
     assert ran.code == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert all(name in page for name in NAMES)
-    assert "Disgust" not in page.replace("Angry, Disgust, Fear", "")  # but in why fast cannot be compared
+    assert "Disgust" not in page.replace("Angry, Disgust, Fear", "")  # but in why tiny cannot be compared
 
 
 def test_predict_photos_and_crops(mien: Mien, run: Path, crops: Path, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_data_commands(mien: Mien, crops: Path, tmp_path: Path) -> None:
     assert "Training 84, PublicTest 12, PrivateTest 24" in ran.out
     assert load_faces(tmp_path / "split").splits() == {"Training": 84, "PublicTest": 12, "PrivateTest": 24}
     assert load_faces(tmp_path / "split").labels == NAMES
-    assert mien("data", "check", crops, "--model", "fast").code == 0
+    assert mien("data", "check", crops, "--model", "tiny").code == 0
     assert "Add --reassign" in mien("data", "split", tmp_path / "split", tmp_path / "more").err
 
 

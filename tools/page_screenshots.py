@@ -126,7 +126,7 @@ def main() -> None:
     arguments = parser.parse_args()
     faces = some(load_faces(arguments.data), arguments.faces)
     picture = photo(faces.select("PublicTest").images[[106, 3, 20]])
-    models = {name: Predictor(name, threads=1) for name in ("best", "fast")}
+    models = {name: Predictor(name, threads=1) for name in ("best", "tiny")}
     OUT.mkdir(parents=True, exist_ok=True)
     with served(mount_page(FastAPI(), build_page(models, faces))) as address, sync_playwright() as driver:
         browser = os.environ.get("CHROMIUM") or shutil.which("chromium")

@@ -1,8 +1,8 @@
-"""Ship a trained model: its bundle and its ONNX file into src/mien/assets, its runs' results into results.
+"""Ship a trained model: its bundle into src/mien/assets, its runs' results into results.
 
 Usage: python -m tools.release RUN [RUN_OF_ANOTHER_SEED...]
 
-RUN's model becomes RECIPE.mien and RECIPE.onnx, and its result results/RECIPE.json; the other runs leave
+RUN's model becomes RECIPE.mien, and its result results/RECIPE.json; the other runs leave
 results/RECIPE-seedN.json.
 """
 
@@ -13,7 +13,6 @@ from pathlib import Path
 
 from benchmarks.report import RESULTS, ROOT
 from mien._utils.files import atomic
-from mien.export.onnx_file import save_onnx
 from mien.models.bundle import SUFFIX
 from mien.models.load import load_bundle
 
@@ -46,8 +45,6 @@ def main():
     bundle, result = result_of(options.run)
     name = bundle.card.name
     write(ASSETS / f"{name}{SUFFIX}", bundle.path.read_bytes())
-    onnx = save_onnx(bundle, ASSETS / f"{name}.onnx")
-    write(onnx, onnx.read_bytes())
     write(RESULTS / f"{name}.json", (json.dumps(result, indent=2) + "\n").encode())
     for run in options.others:
         other, more = result_of(run)

@@ -125,7 +125,6 @@ def inference_rows():
 
 PEERS = {
     "best-int8": "mien, `best` in int8",
-    "fast-int8": "mien, `fast` in int8",
     "tiny-int8": "mien, `tiny` in int8",
     "fer-keras": "fer, Keras model",
     "fer-tflite": "fer, tflite model",

@@ -283,7 +283,7 @@ def test_chunks_with_errors_may_be_scored_once_more(table: Path, scored: Path, c
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        (replace(LOCAL, model="fast"), "the scores of another model .tiny, SHA-256"),
+        (replace(LOCAL, model="best"), "the scores of another model .tiny, SHA-256"),
         (replace(LOCAL, batch=8), "begun with --batch-size 16, not 8. Add --batch-size 16"),
         (replace(LOCAL, chunk_size=64), "begun with --chunk-size 32, not 64"),
         (replace(LOCAL, detector="centerface", min_face=40), "begun with --detector none, not centerface"),

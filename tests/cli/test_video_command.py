@@ -22,7 +22,7 @@ from support.file_server import served
 
 Mien = Callable[..., Ran]
 FRAMES, RATE = 12, 6
-FAST = ("--model", "fast", "--threads", 1)
+FAST = ("--model", "tiny", "--threads", 1)
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from support.bundles import constant_int8
 if TYPE_CHECKING:
     from mien.training import Run
 
-LARGEST = {"best": 5_000_000, "fast": 5_000_000, "tiny": 400_000}
+LARGEST = {"best": 5_000_000, "tiny": 400_000}
 """Bytes that a model in int8 may have."""
 
 

@@ -63,7 +63,7 @@ def test_a_commit_can_be_named(hub: Hub, tmp_path: Path) -> None:
 
 def test_a_model_that_is_not_what_its_card_says_is_not_kept(hub: Hub, tmp_path: Path) -> None:
     push_model(tiny_upload(), REPO)
-    hub.repos[REPO]["best.mien"] = load_bundle("fast").path.read_bytes()  # type: ignore[union-attr]
+    hub.repos[REPO]["best.mien"] = load_bundle("best").path.read_bytes()  # type: ignore[union-attr]
     with pytest.raises(HubError, match="and its card states"):
         pull_model(REPO, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -140,13 +140,13 @@ def test_names_that_are_none(hub: Hub, mien: Mien) -> None:
 
 def test_what_does_not_go_up(hub: Hub, tmp_path: Path) -> None:
     bundle = load_bundle("tiny")
-    exported = export_model("fast", tmp_path / "fast.onnx").path
+    exported = export_model("best", tmp_path / "best.onnx").path
     with pytest.raises(ModelError, match="exported from another model"):
         Upload(bundle, model_card(bundle), (exported,))
     with pytest.raises(ModelError, match=r"only a \.mien bundle"):
         Upload(load_bundle(exported), model_card(bundle))
     with pytest.raises(HubError, match="does not state this model's SHA-256"):
-        Upload(bundle, model_card(load_bundle("fast")))
+        Upload(bundle, model_card(load_bundle("best")))
     assert not hub.requests
 
 

@@ -57,7 +57,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor("fast", threads=1, detector=Bright(), batch=8)
+    return Predictor("tiny", threads=1, detector=Bright(), batch=8)
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -48,26 +48,26 @@ def some_fer(fer2013: Faces) -> Faces:
 
 
 @pytest.fixture(scope="module")
-def fast() -> Predictor:
-    return Predictor("fast", threads=1)
+def tiny() -> Predictor:
+    return Predictor("tiny", threads=1)
 
 
 @pytest.fixture(scope="module")
-def pages(tiny_run: Run, drawn: Faces, fast: Predictor) -> Iterator[str]:
+def pages(tiny_run: Run, drawn: Faces, tiny: Predictor) -> Iterator[str]:
     """The service with its limits and policy: drawn faces and two models at ``/``, photos only at ``/photos``."""
-    service = create_app({"fast": fast}, Settings(), None)
-    mount_page(service, build_page({"fast": fast}), "/photos")
-    models = {"short": Predictor(tiny_run.bundle, threads=1, detector="none"), "fast": fast}
+    service = create_app({"tiny": tiny}, Settings(), None)
+    mount_page(service, build_page({"tiny": tiny}), "/photos")
+    models = {"short": Predictor(tiny_run.bundle, threads=1, detector="none"), "tiny": tiny}
     mount_page(service, build_page(models, drawn), "/")
     with running(service) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
-def fer_page(some_fer: Faces, fast: Predictor) -> Iterator[str]:
+def fer_page(some_fer: Faces, tiny: Predictor) -> Iterator[str]:
     """The same with a part of FER2013 and one model."""
-    service = create_app({"fast": fast}, Settings(), None)
-    with running(mount_page(service, build_page({"fast": fast}, some_fer), "/")) as address:
+    service = create_app({"tiny": tiny}, Settings(), None)
+    with running(mount_page(service, build_page({"tiny": tiny}, some_fer), "/")) as address:
         yield address
 
 
@@ -146,14 +146,14 @@ def photo(face: np.ndarray, path: Path) -> Path:
 
 
 def test_photos_are_read_with_frames_bars_and_downloads(
-    page: Page, pages: str, fast: Predictor, some_fer: Faces, tmp_path: Path
+    page: Page, pages: str, tiny: Predictor, some_fer: Faces, tmp_path: Path
 ) -> None:
     public = some_fer.select("PublicTest")
     paths = [photo(public.images[106], tmp_path / "a <b>.png"), tmp_path / "torn.png"]
     paths[1].write_bytes(b"\x89PNG torn")
     opened(page, f"{pages}/photos/").set_input_files("#mien-files", paths)
     expect(page.locator("#mien-result")).to_contain_text("1 face in 2 images")
-    found = fast.predict(paths[0])
+    found = tiny.predict(paths[0])
     assert shares(page, "#mien-result") == pytest.approx(found.faces[0].probabilities, abs=6e-4)
     expect(page.locator(".mien-photo")).to_have_attribute("alt", re.compile(f"a <b>.png: {found.faces[0].emotion}"))
     expect(page.locator("#mien-result .mien-notice")).to_contain_text("torn.png: it is not a readable image")
@@ -262,7 +262,7 @@ def test_a_pasted_picture_is_read(page: Page, pages: str, drawn: Faces) -> None:
 
 
 def test_the_slider_shows_face_106_with_its_bars_and_votes(
-    page: Page, fer_page: str, some_fer: Faces, fast: Predictor
+    page: Page, fer_page: str, some_fer: Faces, tiny: Predictor
 ) -> None:
     opened(page, fer_page, "Explore")
     expect(page.locator("#mien-matrix .mien-cell")).to_have_count(49)
@@ -272,7 +272,7 @@ def test_the_slider_shows_face_106_with_its_bars_and_votes(
     page.locator("#mien-number input[type=range]").press("ArrowRight")
     expect(page.locator("#mien-face h2")).to_have_text("Face 106 of PublicTest")
     public = some_fer.select("PublicTest")
-    row = Session(fast.bundle).output(public.images[106:107])[0]
+    row = Session(tiny.bundle).output(public.images[106:107])[0]
     assert list(shares(page, "#mien-face").values()) == pytest.approx(row.tolist(), abs=6e-4)
     expect(page.locator("#mien-face")).to_contain_text(f"Label: {public.labels[public.emotion[106]]}")
     expect(page.locator("#mien-face")).to_contain_text("FER+ votes: ")
@@ -288,10 +288,10 @@ def test_the_slider_shows_face_106_with_its_bars_and_votes(
 
 
 def test_neutral_taken_for_sad_by_filters_and_by_cell(
-    page: Page, fer_page: str, some_fer: Faces, fast: Predictor
+    page: Page, fer_page: str, some_fer: Faces, tiny: Predictor
 ) -> None:
     public = some_fer.select("PublicTest")
-    said = Session(with_output(fast.bundle, "fer2013")).output(public.images).argmax(1)
+    said = Session(with_output(tiny.bundle, "fer2013")).output(public.images).argmax(1)
     wanted = np.flatnonzero((public.emotion == 6) & (said == 4))
     assert 0 < len(wanted) < 60
     opened(page, fer_page, "Explore")
@@ -365,13 +365,13 @@ def test_grad_cam_on_request(page: Page, pages: str) -> None:
     expect(page.locator("#mien-face figcaption")).to_contain_text("Grad-CAM at ")
 
 
-def test_two_models_side_by_side(page: Page, pages: str, drawn: Faces, tiny_run: Run, fast: Predictor) -> None:
+def test_two_models_side_by_side(page: Page, pages: str, drawn: Faces, tiny_run: Run, tiny: Predictor) -> None:
     opened(page, pages, "Compare")
     expect(page.locator("#mien-figures .mien-table")).to_have_count(2)
     public = drawn.select("PublicTest")
-    both = [Session(bundle).output(public.images) for bundle in (tiny_run.bundle, fast.bundle)]
+    both = [Session(bundle).output(public.images) for bundle in (tiny_run.bundle, tiny.bundle)]
     one, other = (rows.argmax(1) for rows in both)
-    for name, said in (("short", one), ("fast", other)):
+    for name, said in (("short", one), ("tiny", other)):
         line = page.locator("#mien-figures tr", has=page.get_by_role("rowheader", name=name, exact=True))
         expect(line).to_contain_text(f"{np.mean(said == public.emotion):.2%}")
     expect(page.locator("#mien-differ")).to_contain_text(f"{int((one != other).sum())} faces")

@@ -209,10 +209,10 @@ from mien.models.load import load_bundle
 from mien.inference import Predictor
 from mien.serving.page.gradcam import gradcam_image
 assert not {"matplotlib", "sklearn", "lightning"} & set(sys.modules), sys.modules.keys()
-fast = Predictor("fast")
+tiny = Predictor("tiny")
 faces = draw_faces(30, seed=1)
-mien.serving.page.app.build_page({"fast": fast}, faces)
-print(gradcam_image(fast.bundle, faces.images[0], 3, "Happy"))
+mien.serving.page.app.build_page({"tiny": tiny}, faces)
+print(gradcam_image(tiny.bundle, faces.images[0], 3, "Happy"))
 """
 
 

@@ -16,7 +16,7 @@ def examples_text(examples: Sequence[str]) -> str:
     return "\n\n".join(["Examples:", *examples])
 
 
-MODEL = "A shipped model (best, fast, tiny), a run folder, a .mien file, or an ONNX file of mien export."
+MODEL = "A shipped model (best, tiny), a run folder, a .mien file, or an ONNX file of mien export."
 
 Data = Annotated[
     Path | None,
