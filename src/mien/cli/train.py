@@ -64,9 +64,7 @@ def train(
     from mien.errors import require
 
     require("lightning", "train")
-    from mien.evaluation.pipeline import run_recipe
     from mien.training import load_recipe
-    from mien.training import train as train_only
     from mien.training.ddp import World
     from mien.training.launch import Hosts, launch
     from mien.training.run_folder import run_outputs
@@ -81,8 +79,12 @@ def train(
     faces = _data(data, stream, label_order)
     options: TrainOptions = {"seed": seed, "resume": resume, "weights": weights, "device": device}
     if not world.first:
+        from mien.training import train as train_only
+
         train_only(settings, faces, out, **options)
         return
+    from mien.evaluation.pipeline import run_recipe
+
     options |= {"tensorboard": tensorboard, "on_epoch": epoch_line}
     outcome = run_recipe(settings, faces, out, command=_command(recipe, sets, seed, stream), **options)
     if as_json:
