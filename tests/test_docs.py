@@ -14,8 +14,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import lightning
 import numpy as np
 import pytest
 from PIL import Image
@@ -61,6 +63,8 @@ OTHER_WORDS = {
     "mien demo": "other faces",
 }
 """Whose words differ as well, and why."""
+STEPS = 8
+"""An epoch's batches: what is printed differs in its numbers alone."""
 NUMBER = r"\d[\d,.]*(?:e[+-]?\d+\b)?"
 """A number as it is printed; how small it is decides whether it has an exponent."""
 
@@ -108,6 +112,7 @@ def place(world: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypat
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("mien.cli.demo.draw_faces", lambda: draw_faces(300))
+    monkeypatch.setattr(lightning, "Trainer", partial(lightning.Trainer, limit_train_batches=STEPS))
     monkeypatch.setattr("mien.export.exporter.DROP", 0.05)  # best knows no drawn faces, and one of 110 is 0.9 points
     return folder
 

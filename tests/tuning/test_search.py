@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import Process, active_children
@@ -24,7 +22,7 @@ from mien.tuning import sweep
 from mien.tuning.space import load_space
 from mien.tuning.study import TrialStore
 from mien.tuning.trial import Outcome, Setup, run_trial
-from support.interrupted_runs import KILL
+from support.interrupted_runs import killed_in_step
 
 pytest.importorskip("optuna")
 Mien = Callable[..., Ran]
@@ -136,9 +134,7 @@ def test_a_killed_search_goes_on_as_the_undisturbed_one(
     )
     arguments = ["sweep", recipe, "--space", space, "--data", drawn_csv, "--out", out, "--trials", 3, "--seed", 5]
     arguments += ["--device", "cpu"]
-    command = [sys.executable, "-c", KILL, 2 * first + second + 1, *arguments]
-    killed = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed_in_step(2 * first + second + 1, *arguments)
     before = (out / "trials" / "0000" / "result.json").read_bytes()
     assert len((out / "trials" / "0001" / "history.csv").read_text().splitlines()) == 2
     ran = mien(*arguments, "--resume", "--json")
