@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,8 @@ from conftest import write_recipe
 from mien.data import Faces
 from mien.errors import ParallelError, RecipeError
 from mien.models.preprocessing import Preprocessing
-from mien.training import Run
+from mien.training import Run, load_recipe
+from mien.training import train as train_here
 from mien.training.augmentation import Augment
 from mien.training.ddp import World, process_group
 from mien.training.launch import Hosts
@@ -172,13 +174,13 @@ def test_a_dead_process_ends_the_run_and_fewer_go_on(drawn_csv: Path, tmp_path: 
     assert "--resume" in told
     done = len(history(out))
     assert not list(out.rglob("*.tmp*"))
-    again = train(recipe, drawn_csv, out, "--device", "cpu", "--resume")
-    while len(history(out)) <= done:
-        assert again.poll() is None
-        time.sleep(0.2)
-    again.terminate()
-    again.communicate(timeout=60)
+    with pytest.raises(InterruptedError):
+        train_here(load_recipe(recipe), drawn_csv, out, seed=1, device="cpu", resume=True, on_epoch=interrupt)
     assert [int(row["epoch"]) for row in history(out)][: done + 1] == list(range(1, done + 2))
+
+
+def interrupt(row: dict[str, Any]) -> None:
+    raise InterruptedError(row)
 
 
 def ranks_of(pid: int) -> list[int]:

@@ -22,7 +22,7 @@ from mien.tuning import sweep
 from mien.tuning.space import load_space
 from mien.tuning.study import TrialStore
 from mien.tuning.trial import Outcome, Setup, run_trial
-from support.interrupted_runs import killed_in_step
+from support.interrupted_runs import PROCESSES, killed_in_step
 
 pytest.importorskip("optuna")
 Mien = Callable[..., Ran]
@@ -314,9 +314,11 @@ def test_a_kill_while_a_trial_gets_its_values_makes_no_second_trial(
 
 
 def test_trials_in_parallel_come_to_the_same(
-    whole: tuple[Path, dict[str, Any]], recipe: Path, space: Path, drawn: Faces, tmp_path: Path
-) -> None:
+    whole: tuple[Path, dict[str, Any]], recipe: Path, space: Path, drawn: Faces, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """The first ten trials' values depend on nothing but the seed."""
+    monkeypatch.setattr("mien._utils.workers.get_context", lambda _: PROCESSES)  # which have imported PyTorch already
     found = sweep(recipe, space, drawn, tmp_path / "out", trials=3, seed=5, jobs=2, device="cpu")
     values = {row["trial"]: row["values"] for row in whole[1]["trials"]}
     assert {row["trial"]: row["values"] for row in found["trials"]} == values
