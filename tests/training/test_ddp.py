@@ -32,7 +32,10 @@ NORM = '''
 """Two processes normalize halves of a batch, and compare with the whole."""
 import os, sys
 import torch, torch.distributed as dist
+import mien.training.launch
 from mien.models.networks.batch_norm import Norm
+from mien.training import load_recipe
+assert "lightning" not in sys.modules  # which takes seconds, and the launcher has no use for it
 rank = int(os.fork() == 0)
 dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=rank, world_size=2)
 torch.manual_seed(0)

@@ -63,7 +63,7 @@ def train(
     """
     from mien.errors import require
 
-    require("lightning", "train")
+    require("torch", "train")
     from mien.training import load_recipe
     from mien.training.ddp import World
     from mien.training.launch import Hosts, launch
@@ -76,6 +76,7 @@ def train(
     hosts, world = Hosts(devices, nodes, node_rank, master), World.here()
     if hosts.many and world.size == 1:
         raise typer.Exit(launch(["-m", "mien", *sys.argv[1:]], hosts))
+    require("lightning", "train")
     faces = _data(data, stream, label_order)
     options: TrainOptions = {"seed": seed, "resume": resume, "weights": weights, "device": device}
     if not world.first:
