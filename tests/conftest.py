@@ -90,11 +90,12 @@ def _as_it_was(_own_cache: None) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tests never touch the user's cache, unless MIEN_CACHE names one on purpose."""
+    """Tests share a cache that is not the user's, unless MIEN_CACHE names one on purpose."""
     if "MIEN_CACHE" in os.environ:
         yield
         return
-    os.environ["MIEN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    base = tmp_path_factory.getbasetemp()
+    os.environ["MIEN_CACHE"] = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache")
     yield
     del os.environ["MIEN_CACHE"]
 

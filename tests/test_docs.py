@@ -14,8 +14,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import lightning
 import numpy as np
 import pytest
 from PIL import Image
@@ -61,6 +64,8 @@ OTHER_WORDS = {
     "mien demo": "other faces",
 }
 """Whose words differ as well, and why."""
+SHORT = 8
+"""At most so many batches an epoch, and epochs a phase."""
 NUMBER = r"\d[\d,.]*(?:e[+-]?\d+\b)?"
 """A number as it is printed; how small it is decides whether it has an exponent."""
 
@@ -111,8 +116,15 @@ def place(world: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypat
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("mien.cli.demo.FACES", 300)
     monkeypatch.setattr("mien.cli.demo.SHORTENED", ("phases.0.epochs=1", "phases.1.epochs=1"))
+    monkeypatch.setattr(lightning, "Trainer", partial(short_trainer, lightning.Trainer))
     monkeypatch.setattr("mien.export.exporter.DROP", 0.05)  # best knows no drawn faces, and one of 110 is 0.9 points
     return folder
+
+
+def short_trainer(trainer: type[lightning.Trainer], **settings: Any) -> lightning.Trainer:
+    """What is printed of a short run differs in its numbers alone."""
+    settings["max_epochs"] = min(SHORT, settings["max_epochs"])
+    return trainer(**settings, limit_train_batches=SHORT)
 
 
 def run(command: Command, mien: Mien) -> Ran:

@@ -65,7 +65,7 @@ def trace(folder: Path, *command: str) -> subprocess.Popen[bytes]:
     (folder / "home").mkdir()
     kept = {name: value for name, value in os.environ.items() if not re.match(r"MIEN_|XDG_|ORT_|GRADIO_|HF_", name)}
     home = {"HOME": str(folder / "home"), "MIEN_CACHE": str(folder / "cache"), "MPLCONFIGDIR": str(folder / "plots")}
-    strace = ["strace", "-f", "-qq", "-e", f"trace={TRACED}", "-o", str(folder / "trace.txt")]
+    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={TRACED}", "-o", str(folder / "trace.txt")]
     with (folder / "log.txt").open("wb") as log:
         return subprocess.Popen([*strace, *command], cwd=folder, env=kept | home, stdout=log, stderr=log)
 

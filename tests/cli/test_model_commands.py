@@ -229,7 +229,7 @@ def test_a_base_install_predicts(tiny_run: Run, crops: list[Path]) -> None:
 @pytest.mark.parametrize(
     ("command", "package"),
     [
-        (["train", "toy", "--out", "x"], "lightning"),
+        (["train", "toy", "--out", "x"], "torch"),
         (["summary", "toy"], "torch"),
         (["evaluate", "x.mien"], "sklearn"),
         (["show", "x.mien", "x.png", "--index", "0"], "matplotlib"),

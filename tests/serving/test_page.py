@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from fastapi import FastAPI
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -24,7 +25,6 @@ from mien.inference import Predictor
 from mien.models.onnx.session import Session
 from mien.models.output import with_output
 from mien.serving.api.app import create_app
-from mien.serving.page.app import build_page, mount_page
 from mien.serving.settings import Settings
 from mien.training import Run, train
 from support.chromium import find_browser
@@ -56,9 +56,9 @@ def tiny() -> Predictor:
 def pages(tiny_run: Run, drawn: Faces, tiny: Predictor) -> Iterator[str]:
     """The service with its limits and policy: drawn faces and two models at ``/``, photos only at ``/photos``."""
     service = create_app({"tiny": tiny}, Settings(), None)
-    mount_page(service, build_page({"tiny": tiny}), "/photos")
+    with_page(service, {"tiny": tiny}, path="/photos")
     models = {"short": Predictor(tiny_run.bundle, threads=1, detector="none"), "tiny": tiny}
-    mount_page(service, build_page(models, drawn), "/")
+    with_page(service, models, drawn)
     with running(service) as address:
         yield address
 
@@ -67,7 +67,7 @@ def pages(tiny_run: Run, drawn: Faces, tiny: Predictor) -> Iterator[str]:
 def fer_page(some_fer: Faces, tiny: Predictor) -> Iterator[str]:
     """The same with a part of FER2013 and one model."""
     service = create_app({"tiny": tiny}, Settings(), None)
-    with running(mount_page(service, build_page({"tiny": tiny}, some_fer), "/")) as address:
+    with running(with_page(service, {"tiny": tiny}, some_fer)) as address:
         yield address
 
 
@@ -86,7 +86,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Predictor, Faces]:
 def own_page(own: tuple[Predictor, Faces]) -> Iterator[str]:
     model, faces = own
     service = create_app({"own": model}, Settings(), None)
-    with running(mount_page(service, build_page({"own": model}, faces), "/")) as address:
+    with running(with_page(service, {"own": model}, faces)) as address:
         yield address
 
 
@@ -116,6 +116,13 @@ def page(chromium: Browser) -> Iterator[Page]:
     hosts = {urllib.parse.urlsplit(url).hostname for url in asked if not url.startswith(("data:", "blob:"))}
     assert hosts == {"127.0.0.1"}
     assert failed == []
+
+
+def with_page(service: FastAPI, models: dict[str, Predictor], faces: Faces | None = None, path: str = "/") -> FastAPI:
+    """Mount a page; it imports Gradio, which takes seconds, and every worker collects this file."""
+    from mien.serving.page.app import build_page, mount_page
+
+    return mount_page(service, build_page(models, faces), path)
 
 
 def opened(page: Page, address: str, tab: str = "Predict") -> Page:

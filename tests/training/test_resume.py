@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +17,7 @@ from mien.errors import RecipeError
 from mien.evaluation import evaluate
 from mien.models.load import load_bundle
 from mien.training import Recipe, Run, train
-from support.interrupted_runs import KILL, same_weights, timeless
+from support.interrupted_runs import killed_in_step, same_weights, timeless
 
 
 def test_a_run_killed_in_either_phase_ends_as_the_unbroken_one(
@@ -31,9 +28,7 @@ def test_a_run_killed_in_either_phase_ends_as_the_unbroken_one(
     recipe = write_recipe(tmp_path / "tiny.yaml")
     arguments = ["train", recipe, "--data", drawn_csv, "--out", out, "--seed", 1, "--device", "cpu"]
     for step, more, rows, done in ((6, [], 1, False), (4 + 4 + 3, ["--resume"], 3, True)):
-        command = [sys.executable, "-c", KILL, step, *arguments, *more]
-        killed = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert killed_in_step(step, *arguments, *more)
         assert len((out / "history.csv").read_text().splitlines()) == 1 + rows
         assert (out / "checkpoints" / "1-head.safetensors").exists() is done
         assert not (out / "best.mien").exists()

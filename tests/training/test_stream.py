@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +14,7 @@ from mien.data.shards.reader import Shards
 from mien.data.shards.writer import write_shards
 from mien.models.load import load_bundle
 from mien.training import Run, train
-from support.interrupted_runs import KILL, same_weights, timeless
+from support.interrupted_runs import killed_in_step, same_weights, timeless
 
 ORDER = {"block": 8, "lanes": 4, "window": 2}
 PHASES = [{"name": "all", "train": "all", "epochs": 3, "optimizer": {"name": "adam", "lr": 0.001}}]
@@ -52,9 +49,7 @@ def test_the_command_streams_and_resumes_to_the_same_end(
     """Four steps an epoch; SIGKILL in step 3 of epoch 2."""
     recipe, out = write_recipe(tmp_path / "short.yaml", order=ORDER, phases=PHASES), tmp_path / "run"
     arguments = ["train", recipe, "--data", shards.root, "--stream", "--out", out, "--seed", 1, "--device", "cpu"]
-    command = [sys.executable, "-c", KILL, 4 + 3, *arguments]
-    killed = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed_in_step(4 + 3, *arguments)
     assert len((out / "history.csv").read_text().splitlines()) == 1 + 1
     ran = mien(*arguments, "--resume", "--json")
     assert ran.code == 0, ran.err

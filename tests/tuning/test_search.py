@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import Process, active_children
@@ -24,7 +22,7 @@ from mien.tuning import sweep
 from mien.tuning.space import load_space
 from mien.tuning.study import TrialStore
 from mien.tuning.trial import Outcome, Setup, run_trial
-from support.interrupted_runs import KILL
+from support.interrupted_runs import PROCESSES, killed_in_step
 
 pytest.importorskip("optuna")
 Mien = Callable[..., Ran]
@@ -136,9 +134,7 @@ def test_a_killed_search_goes_on_as_the_undisturbed_one(
     )
     arguments = ["sweep", recipe, "--space", space, "--data", drawn_csv, "--out", out, "--trials", 3, "--seed", 5]
     arguments += ["--device", "cpu"]
-    command = [sys.executable, "-c", KILL, 2 * first + second + 1, *arguments]
-    killed = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed_in_step(2 * first + second + 1, *arguments)
     before = (out / "trials" / "0000" / "result.json").read_bytes()
     assert len((out / "trials" / "0001" / "history.csv").read_text().splitlines()) == 2
     ran = mien(*arguments, "--resume", "--json")
@@ -318,9 +314,11 @@ def test_a_kill_while_a_trial_gets_its_values_makes_no_second_trial(
 
 
 def test_trials_in_parallel_come_to_the_same(
-    whole: tuple[Path, dict[str, Any]], recipe: Path, space: Path, drawn: Faces, tmp_path: Path
-) -> None:
+    whole: tuple[Path, dict[str, Any]], recipe: Path, space: Path, drawn: Faces, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """The first ten trials' values depend on nothing but the seed."""
+    monkeypatch.setattr("mien._utils.workers.get_context", lambda _: PROCESSES)  # which have imported PyTorch already
     found = sweep(recipe, space, drawn, tmp_path / "out", trials=3, seed=5, jobs=2, device="cpu")
     values = {row["trial"]: row["values"] for row in whole[1]["trials"]}
     assert {row["trial"]: row["values"] for row in found["trials"]} == values

@@ -63,11 +63,8 @@ def train(
     """
     from mien.errors import require
 
-    require("lightning", "train")
-    from mien.evaluation.pipeline import run_recipe
+    require("torch", "train")
     from mien.training import load_recipe
-    from mien.training import train as train_only
-    from mien.training.data_source import has_votes
     from mien.training.ddp import World
     from mien.training.launch import Hosts, launch
     from mien.training.run_folder import run_outputs
@@ -79,13 +76,20 @@ def train(
     hosts, world = Hosts(devices, nodes, node_rank, master), World.here()
     if hosts.many and world.size == 1:
         raise typer.Exit(launch(["-m", "mien", *sys.argv[1:]], hosts))
+    require("lightning", "train")
+    from mien.training.data_source import has_votes
+
     faces = _data(data, stream, label_order)
     if getattr(settings.network, "votes", False) and not has_votes(faces):
         stderr.print(f"{faces.name}: no FER+ votes are known for these faces: it trains without the FER+ head")
     options: TrainOptions = {"seed": seed, "resume": resume, "weights": weights, "device": device}
     if not world.first:
+        from mien.training import train as train_only
+
         train_only(settings, faces, out, **options)
         return
+    from mien.evaluation.pipeline import run_recipe
+
     options |= {"tensorboard": tensorboard, "on_epoch": epoch_line}
     outcome = run_recipe(settings, faces, out, command=_command(recipe, sets, seed, stream), **options)
     if as_json:

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch.strategies import DDPStrategy
 
 from mien.errors import ParallelError
 from mien.models.networks.batch_norm import grouped
@@ -66,6 +65,8 @@ class World:
         """Lightning's settings for these processes; gloo joins them on CPUs, NCCL on GPUs."""
         if self.size == 1:
             return {"devices": 1}
+        from lightning.pytorch.strategies import DDPStrategy
+
         backend = "nccl" if device == "cuda" else "gloo"
         # Buffers are batch norm's statistics, which every process has computed alike.
         patience = timedelta(seconds=PATIENCE)
