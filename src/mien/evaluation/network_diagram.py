@@ -31,7 +31,9 @@ def draw_structure(summary: Mapping[str, Any]) -> Figure:
         _box(axes, x, y, layer)
         if number:
             _arrow(axes, number)
-    axes.set_title(f"{summary['name']}: {summary['parameters']:,} parameters", loc="left", fontsize=14, weight="bold")
+    axes.set_title(
+        f"{summary['name']}: {summary['parameters']:,} parameters", loc="left", x=0.02, fontsize=14, weight="bold"
+    )
     return figure
 
 
