@@ -56,8 +56,8 @@ class Predictor:
     Args:
         model: a shipped model's name, a bundle, its file, or a run folder.
         threads: how many threads a call may use, the detector's and the network's; 0: one for each processor.
-        detector: the face detector: ``"auto"`` (YuNet where its file is present, else CenterFace),
-            ``"centerface"``, ``"yunet"``, ``"none"`` (each image is a face crop), or a detector of your own.
+        detector: the face detector: ``"fast"``, ``"accurate"`` (finds smaller faces, takes longer), ``"none"`` (each
+            image is a face crop), or a detector of your own.
         min_confidence: a face whose most probable class is less probable than this is "uncertain"; its probabilities
             stay.
         batch: how many faces go through the network at once, and how many images are read before that.
@@ -77,7 +77,7 @@ class Predictor:
         self,
         model: Bundle | str | Path = DEFAULT,
         threads: int = 0,
-        detector: Detector | str = "auto",
+        detector: Detector | str = "fast",
         min_confidence: float = 0.0,
         batch: int = 64,
         max_pixels: int = MAX_PIXELS,
@@ -92,7 +92,7 @@ class Predictor:
         self.min_face = min_face
         self.detector = find_detector(detector, threads) if isinstance(detector, str) else detector
         if min_face is not None and not isinstance(self.detector, SizedDetector):
-            mend = "Leave min_face away, or take the detector auto, centerface or yunet."
+            mend = "Leave min_face away, or take the detector fast or accurate."
             raise ModelError("this detector has no smallest face", mend=mend)
         self._session = Session(self.bundle, threads)
 
