@@ -19,7 +19,7 @@ from mien.data.faces import SIDE
 from mien.errors import ImageError, ModelError
 from mien.inference.detection import Detection, Detector, WholeImage, find_detector
 from mien.inference.results import Face, Prediction
-from mien.inference.tiles import NOTED, SizedDetector, TiledDetector, smallest_face
+from mien.inference.tiles import NOTED, SizedDetector, TiledDetector, enough_pixels, smallest_face
 from mien.models.bundle import Bundle
 from mien.models.load import DEFAULT, load_bundle
 from mien.models.onnx.session import Session
@@ -185,7 +185,8 @@ class Predictor:
     ) -> DetectedFaces:
         least = (min_face or self.min_face) if isinstance(detector, SizedDetector) else None
         try:
-            loaded = read_image(image, channels, self.max_pixels, least / SIDE if least else math.inf)
+            zoom, enough = (least / SIDE, math.inf) if least else (math.inf, enough_pixels(detector))
+            loaded = read_image(image, channels, self.max_pixels, zoom, enough)
         except ImageError as error:
             return DetectedFaces(path, error=error.what if error.mend is None else f"{error.what}. {error.mend}")
         detected = DetectedFaces(path, loaded.width, loaded.height)

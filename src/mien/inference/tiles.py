@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import product
 from typing import Protocol, runtime_checkable
@@ -91,6 +92,16 @@ def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
 def smallest_face(detector: SizedDetector, shape: tuple[int, ...]) -> float:
     """The side of the smallest face that a detector finds in an image of this shape (H, W, ...), in its pixels."""
     return detector.smallest * max(1.0, max(shape[:2]) / detector.side)
+
+
+def enough_pixels(detector: Detector) -> float:
+    """The longer side of an image in which every face that a detector finds has :data:`SIDE` pixels for its crop.
+
+    A detector that reduces images finds no face of less than two thirds of its smallest one.
+    """
+    if not isinstance(detector, SizedDetector):
+        return math.inf
+    return detector.side * max(1.0, SIDE / (detector.smallest * 2 / 3))
 
 
 def _cut(box: Box, start: tuple[int, int], part: tuple[int, ...], whole: tuple[int, ...], margin: float) -> bool:
