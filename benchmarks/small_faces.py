@@ -20,13 +20,11 @@ from benchmarks.scenes import hit, load
 from mien import Predictor
 from mien.data import load_faces
 from mien.data.decoding import read_image
-from mien.inference.detection import Framing, YuNet, find_detector
+from mien.inference.detection import YuNet, find_detector
 
 SIZES = (12, 16, 18, 20, 22, 24, 28, 32, 40, 48, 64)
 SHAPES = ((1536, 1024), (3000, 2000), (6000, 4000))
 SIDE, COUNT = 110, 40
-FRAME = Framing(right=0.0, down=-0.025, side=1.177)
-"""The medians of results/framing.json."""
 
 
 def portraits(folder, detector, count=160):
@@ -66,7 +64,7 @@ def by_size(detector, people):
 def squares(people):
     """The portraits' faces, squares as FER2013 would cut them, in colour."""
     for image, box in people:
-        left, top, side, _ = map(round, FRAME.square(box))
+        left, top, side, _ = map(round, YuNet.framing.square(box))
         if min(left, top) >= 0 and left + side <= image.shape[1] and top + side <= image.shape[0]:
             yield image[top : top + side, left : left + side]
 

@@ -19,8 +19,9 @@ from benchmarks.report import command, write_report
 from benchmarks.scenes import FACES, NEGATIVES, SCENES, hit, load, pasted, variants
 from mien.data import load_faces
 from mien.data.walk import walk_files
-from mien.inference import Detection, Detector, Predictor
+from mien.inference import Detection, Predictor
 from mien.inference.detection import find_detector
+from mien.inference.tiles import SizedDetector
 from mien.models.load import ASSETS
 
 SIDES = (24, 32, 48, 64, 96, 128, 192)
@@ -129,7 +130,7 @@ def main():
             "real_photos": photos(detect, options.photos),
             "pasted_faces": pastes(detect, faces, options.photos, options.each),
             "without_people": negatives(detect, options.photos),
-            "labelled_portraits": labelled(detect, options.labelled) if isinstance(detect, Detector) else None,
+            "labelled_portraits": labelled(detect, options.labelled) if isinstance(detect, SizedDetector) else None,
         }
         for name, (detect, size) in detectors.items()
     }

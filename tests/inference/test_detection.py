@@ -155,9 +155,9 @@ def test_an_unknown_detector_is_refused(name: str) -> None:
 
 
 def test_accurate_finds_smaller_faces_than_fast(hopper: NDArray[np.uint8]) -> None:
-    """A face of 16 pixels; and one that fills the photo is found by both."""
+    """A face of 8 pixels; and one that fills the photo is found by both."""
     small = np.full((400, 400, 3), 110, np.uint8)
-    small[100:151, 100:143] = cv2.resize(hopper, (43, 51), interpolation=cv2.INTER_AREA)
+    small[100:128, 100:124] = cv2.resize(hopper, (24, 28), interpolation=cv2.INTER_AREA)
     close = cv2.resize(hopper[110:342, 170:366], (980, 1160), interpolation=cv2.INTER_CUBIC)
     for name, count in (("fast", 0), ("accurate", 1)):
         detector = find_detector(name, threads=1)

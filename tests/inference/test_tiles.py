@@ -58,13 +58,14 @@ def test_small_faces_are_found_once_and_where_they_are(scene: NDArray[np.uint8])
 
 
 def test_a_small_image_is_enlarged_for_smaller_faces(scene: NDArray[np.uint8]) -> None:
-    """A face of 16 pixels, and where it is."""
-    small = cv2.resize(scene[:400, :600], (240, 160), interpolation=cv2.INTER_AREA)
+    """A face of 8 pixels, and where it is."""
+    small = cv2.resize(scene[:400, :600], (120, 80), interpolation=cv2.INTER_AREA)
     assert not Predictor("tiny", threads=1).predict(small).faces
-    (face,) = Predictor("tiny", threads=1, min_face=16).predict(small).faces
+    (face,) = Predictor("tiny", threads=1, min_face=8).predict(small).faces
     x, y, width, height = face.box
-    assert 96 + 12 < x + width / 2 < 96 + 30
-    assert 60 + 8 < y + height / 2 < 60 + 28
+    assert (6, 7) <= (width, height) <= (12, 14)
+    assert 48 + 7 < x + width / 2 < 48 + 14
+    assert 30 + 5 < y + height / 2 < 30 + 14
 
 
 def test_reading_keeps_the_pixels_that_a_small_face_needs() -> None:

@@ -216,9 +216,7 @@ def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
     return np.moveaxis(array, 0, -1) if array.ndim == 3 and array.shape[0] in (1, 3, 4) else array
 
 
-def _from_bytes(
-    data: bytes, max_pixels: int, max_zoom: float = math.inf, enough: float = math.inf
-) -> LoadedImage:
+def _from_bytes(data: bytes, max_pixels: int, max_zoom: float = math.inf, enough: float = math.inf) -> LoadedImage:
     if not data:
         raise ImageError("the file is empty")
     # Pillow warns of large images as it opens them; here they are refused, or explicitly allowed.

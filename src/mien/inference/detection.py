@@ -103,8 +103,8 @@ class YuNet:
 
     smallest = 48.0
     """The side of the smallest faces found reliably, in pixels of the reduced image (benchmarks/small_faces.py)."""
-    # studies/framing.py, results/framing.json: medians over faces of Training, the side times 0.95, the margin by
-    # which found faces of PublicTest were classified best.
+    # studies/framing.py, results/framing.json: medians over faces of Training, the side times 0.85, the margin by
+    # which found faces of PublicTest and portraits were classified best.
     framing: Framing | None = Framing(right=0.0, down=-0.025, side=1.0)
 
     def __init__(self, threshold: float = 0.7, side: int = 1280, enlarge: float = 1.0, threads: int = 0) -> None:
@@ -131,7 +131,7 @@ class YuNet:
             _decoded(values[i : i + 4], stride, blob.shape[3] // stride, self.threshold)
             for i, stride in zip((0, 4, 8), _STRIDES, strict=True)
         ]
-        return np.concatenate(rows) * np.float32([zoom] * 14 + [1])
+        return np.concatenate(rows) * np.array([zoom] * 14 + [1], np.float32)
 
 
 _COARSE = 320
