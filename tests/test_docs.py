@@ -24,10 +24,11 @@ import pytest
 from PIL import Image
 
 from conftest import Ran, tiny_recipe
+from mien._utils.assets import ASSETS
 from mien.data import Faces
 from mien.data.synthetic import draw_faces
 from mien.data.writers import convert_faces
-from mien.models.load import ASSETS, shipped_models
+from mien.models.load import shipped_models
 from support.documents import (
     ELSEWHERE,
     NOT_RUN,

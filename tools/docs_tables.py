@@ -20,8 +20,8 @@ NEED = {
     "time_to_accuracy": "TensorFlow in an environment of its own",
     "inference": "TensorFlow and fer in an environment of their own",
     "compare": "TensorFlow and fer in an environment of their own",
-    "detectors": "photos, the file of YuNet",
-    "framing": "photos, the file of YuNet",
+    "detectors": "photos",
+    "framing": "photos",
     "small_faces": "portraits, scikit-learn's photos",
     "browser": "npm, Chromium",
 }

@@ -1,6 +1,6 @@
 """Faces and emotions of whole photos; run by end_to_end.py, for fer inside a virtual environment of its own.
 
-Usage: photo_predict.py fer-haar|fer-mtcnn|centerface|yunet PHOTOS.npz THREADS
+Usage: photo_predict.py fer-haar|fer-mtcnn|fast|accurate PHOTOS.npz THREADS
 PHOTOS.npz holds RGB photos, uint8 (H, W, 3), under the numbers from 0. It prints {} once it is ready. For each number
 on its input it prints, as a line of JSON, the seconds of that photo, from the array to named faces, and the faces'
 boxes; when its input ends, what it is. fer gets its defaults, and BGR, as it expects; we get the shipped model best.

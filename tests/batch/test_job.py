@@ -134,7 +134,7 @@ def test_with_a_detector_the_most_certain_face_is_scored(tmp_path: Path) -> None
     with sample("grace_hopper.jpg") as file:
         photo = file.read()
     path = write_images(tmp_path / "a.parquet", [photo, images(1)[0], b""])
-    job = job_for(path, Options("tiny", "centerface"))
+    job = job_for(path, Options("tiny", "fast"))
     scored = Scorer(job).score(next(open_collection(str(path)).chunks(job.chunk_size)))
     (tmp_path / "out.parquet").write_bytes(scored.data)
     rows = rows_of(tmp_path / "out.parquet")
@@ -286,7 +286,7 @@ def test_chunks_with_errors_may_be_scored_once_more(table: Path, scored: Path, c
         (replace(LOCAL, model="best"), "the scores of another model .tiny, SHA-256"),
         (replace(LOCAL, batch=8), "begun with --batch-size 16, not 8. Add --batch-size 16"),
         (replace(LOCAL, chunk_size=64), "begun with --chunk-size 32, not 64"),
-        (replace(LOCAL, detector="centerface", min_face=40), "begun with --detector none, not centerface"),
+        (replace(LOCAL, detector="fast", min_face=40), "begun with --detector none, not fast"),
     ],
 )
 def test_another_model_or_setting_is_refused(table: Path, copied: Path, options: Options, what: str) -> None:
@@ -297,8 +297,8 @@ def test_another_model_or_setting_is_refused(table: Path, copied: Path, options:
 
 
 def test_the_smallest_face_is_part_of_the_job(table: Path) -> None:
-    job = job_for(table, Options("tiny", "centerface", min_face=40))
-    plain = job_for(table, Options("tiny", "centerface"))
+    job = job_for(table, Options("tiny", "fast", min_face=40))
+    plain = job_for(table, Options("tiny", "fast"))
     assert (job.settings["min-face"], plain.settings["min-face"]) == (40, None)
     assert job.digest != plain.digest
     with pytest.raises(DataError, match=r"begun without --min-face. Leave --min-face away"):

@@ -43,7 +43,7 @@ def examples(command: Any) -> list[str]:
 
 
 ALL = {" ".join(path): command for path, command in commands()}
-ELSEWHERE = {"fetch-detector": "needs the network", "data fetch": "needs the network", "demo": "test_model_commands.py"}
+ELSEWHERE = {"data fetch": "needs the network", "demo": "test_model_commands.py"}
 EXAMPLES = [(name, one) for name, command in ALL.items() if name not in ELSEWHERE for one in examples(command)]
 
 

@@ -78,13 +78,13 @@ def test_one_face_has_all_its_percentages(mien: Mien, tiny_run: Run, crops: list
 def test_what_is_out_of_reach_is_noted_once_and_min_face_searches(mien: Mien, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         Image.new("RGB", (3000, 200)).save(tmp_path / name)
-    ran = mien("predict", tmp_path, "--model", "tiny", "--detector", "centerface", "--json")
+    ran = mien("predict", tmp_path, "--model", "tiny", "--detector", "fast", "--json")
     assert ran.code == 0
     assert ran.err.count("note: ") == 1
     assert "faces smaller than 112 pixels are out of reach" in ran.err
     assert "(the same in 1 more)" in ran.err
     assert all("out of reach" in json.loads(line)["note"] for line in ran.out.splitlines())
-    ran = mien("predict", tmp_path, "--model", "tiny", "--detector", "centerface", "--min-face", 90, "--json")
+    ran = mien("predict", tmp_path, "--model", "tiny", "--detector", "fast", "--min-face", 90, "--json")
     assert (ran.code, ran.err) == (0, "")
     assert [json.loads(line)["note"] for line in ran.out.splitlines()] == [None, None]
     ran = mien("predict", tmp_path, "--model", "tiny", "--detector", "none", "--min-face", 90)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import sys
 import zlib
@@ -158,6 +159,18 @@ def test_a_large_image_is_reduced_and_its_size_recorded(form: str) -> None:
     assert image.pixels.shape == (200, MAX_SIDE, 3)
     assert (image.width, image.height, image.zoom) == (2 * MAX_SIDE, 400, (2.0, 2.0))
     assert np.abs(image.pixels.astype(int) - np.asarray(smooth(MAX_SIDE, 200))).mean() < 6
+
+
+def test_a_large_jpeg_is_decoded_at_the_scale_that_is_enough() -> None:
+    """The scaled decode differs from the reduced full one by less than two levels; other formats are read as before."""
+    whole = smooth(2000, 800)
+    for enough, width in ((2000, 2000), (1001, 2000), (1000, 1000), (260, 500), (math.inf, 2000)):
+        image = read_image(encode(whole, "JPEG"), enough=enough)
+        assert image.pixels.shape == (width * 2 // 5, width, 3)
+        assert (image.width, image.height) == (2000, 800)
+        reduced = whole.resize((width, width * 2 // 5), Image.Resampling.BOX)
+        assert np.abs(image.pixels.astype(int) - np.asarray(reduced)).mean() < 2
+    assert read_image(encode(whole, "PNG"), enough=260).pixels.shape == (800, 2000, 3)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_photos_are_processed_as_predict_does(photos: Path, tmp_path: Path, mien
     expected = result.to_dict()
     assert found.pop("seconds") > 0 < expected.pop("seconds")
     assert found == json.loads(json.dumps(expected))
-    assert (found["missed"], found["unreadable"], found["detector"]) == (1, 1, "CenterFace")
+    assert (found["missed"], found["unreadable"], found["detector"]) == (1, 1, "YuNet")
     with (tmp_path / "out" / "photos-predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["real"] for row in rows] == ["Happy", "Neutral", "Sad", "Sad"]

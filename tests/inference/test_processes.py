@@ -62,7 +62,7 @@ def test_joblib_gives_the_same(predictor: Predictor, drawn: Faces, expected: lis
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.parametrize("detector", ["centerface", "none"])
+@pytest.mark.parametrize("detector", ["fast", "none"])
 def test_a_forked_process_ends(detector: str) -> None:
     ran = subprocess.run([sys.executable, "-c", FORK, detector], capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout) == (0, "7\n"), ran.stderr

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mien.data.decoding import read_image
 from mien.errors import ModelError
 from mien.inference import Detection, Predictor
-from mien.inference.detection import CenterFace
+from mien.inference.detection import YuNet
 from mien.inference.tiles import TiledDetector, tile_starts
 
 GRID = [(240 + 560 * column, 150 + 520 * row) for row in range(3) for column in range(5)]
@@ -47,13 +47,25 @@ def test_every_position_is_in_a_tile_and_every_face_whole_in_one() -> None:
 
 
 def test_small_faces_are_found_once_and_where_they_are(scene: NDArray[np.uint8]) -> None:
-    assert not Predictor("tiny", threads=2, detector="centerface").predict(scene).faces
-    found = Predictor("tiny", threads=2, detector="centerface", min_face=35).predict(scene)
+    detector = YuNet(side=640, threads=2)
+    assert not Predictor("tiny", threads=2, detector=detector).predict(scene).faces
+    found = Predictor("tiny", threads=2, detector=detector, min_face=50).predict(scene)
     assert found.note is None
     assert len(found.faces) == len(GRID)
     middles = [(x + width / 2, y + height / 2) for x, y, width, height in (one.box for one in found.faces)]
     for left, top in GRID:
         assert sum(left + 30 < x < left + 75 and top + 20 < y < top + 70 for x, y in middles) == 1
+
+
+def test_a_small_image_is_enlarged_for_smaller_faces(scene: NDArray[np.uint8]) -> None:
+    """A face of 8 pixels, and where it is."""
+    small = cv2.resize(scene[:400, :600], (120, 80), interpolation=cv2.INTER_AREA)
+    assert not Predictor("tiny", threads=1).predict(small).faces
+    (face,) = Predictor("tiny", threads=1, min_face=8).predict(small).faces
+    x, y, width, height = face.box
+    assert (6, 7) <= (width, height) <= (12, 14)
+    assert 48 + 7 < x + width / 2 < 48 + 14
+    assert 30 + 5 < y + height / 2 < 30 + 14
 
 
 def test_reading_keeps_the_pixels_that_a_small_face_needs() -> None:
@@ -82,7 +94,7 @@ def test_what_a_border_cuts_is_found_whole_in_another_tile() -> None:
         image = np.zeros((150, 390, 3), np.uint8)
         left, top, side = int(rng.integers(0, 370)), int(rng.integers(0, 130)), int(rng.integers(6, 21))
         image[top : top + side, left : left + side] = 255
-        (found,) = TiledDetector(_Marks(), 5)(image)
+        (found,) = TiledDetector(_Marks(), 7.5)(image)
         assert (
             found.box == (left, top, side, side)
             or found.box[0] + found.box[2] == 390
@@ -96,7 +108,7 @@ def test_what_a_border_cuts_is_found_whole_in_another_tile() -> None:
     ("shape", "noted"), [((1200, 1600), None), ((1080, 1920), None), ((2000, 3000), "112"), ((4000, 6000), "225")]
 )
 def test_what_is_out_of_reach_is_noted(shape: tuple[int, int], noted: str | None) -> None:
-    predictor = Predictor("tiny", threads=1, detector=CenterFace(threads=1))
+    predictor = Predictor("tiny", threads=1, detector=YuNet(threads=1))
     image = np.zeros((*shape, 3), np.uint8)
     note = predictor.predict(image).note
     assert note == (

@@ -27,7 +27,6 @@ NOT_RUN = {
     ". try-mien/bin/activate": "benchmarks/five_minutes.py follows the page literally",
     "python -m venv fer && fer/bin/pip": "installs another program with TensorFlow",
     'mien compare best --data fer2013.parquet --peer "fer=': "needs it; test_compare_command.py has a peer",
-    "mien fetch-detector": "downloads; tests/inference/test_detection.py fetches from a server of its own",
     "curl": "tests/serving/test_client.py runs them against a service",
     "mien serve": "tests/serving/test_serve_command.py starts, asks and stops it",
 }

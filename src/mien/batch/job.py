@@ -24,7 +24,6 @@ from mien.batch.storage import absolute, is_url
 from mien.batch.table import Scored
 from mien.errors import DataError, require
 from mien.inference.predictor import Predictor
-from mien.inference.yunet import yunet_file
 from mien.models.load import DEFAULT, find_bundle, load_bundle
 from mien.models.output import Prior, with_output
 
@@ -241,13 +240,10 @@ def _check_finished(found: dict[str, Any], collection: Collection, job: Job, opt
 
 def make_job(options: Options, collection: Collection) -> Job:
     """What decides the rows, from what the user chose; a ModelError where model or detector cannot be used."""
-    detector = options.detector
-    if detector == "auto":
-        detector = "centerface" if yunet_file(missing_ok=True) is None else "yunet"
     bundle = with_output(load_bundle(options.model), options.output, options.prior)
-    Predictor(bundle, 1, detector, min_face=options.min_face)  # so that what is wrong is raised here, once
+    Predictor(bundle, 1, options.detector, min_face=options.min_face)  # so that what is wrong is raised here, once
     path = absolute(collection.name)
-    return Job(bundle, detector, options.batch, options.rows, collection.base, path, options.min_face)
+    return Job(bundle, options.detector, options.batch, options.rows, collection.base, path, options.min_face)
 
 
 def _check_out(source: str, out: str | Path) -> None:

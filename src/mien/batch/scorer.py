@@ -36,7 +36,7 @@ class Job:
 
     Attributes:
         bundle: the model.
-        detector: ``centerface``, ``yunet`` or ``none``.
+        detector: ``fast``, ``accurate`` or ``none``.
         batch: how many images go through the networks together.
         chunk_size: how many rows a chunk has.
         base: the folder or address that relative names lie below.

@@ -53,9 +53,9 @@ app = typer.Typer(
 )
 
 
-def _add(panel: str, command: Callable[..., None], *examples: str, name: str | None = None) -> None:
+def _add(panel: str, command: Callable[..., None], *examples: str) -> None:
     """Add a command to a panel of ``mien --help``; its own help ends with examples, which a test runs."""
-    app.command(name=name, rich_help_panel=panel, epilog=examples_text(examples))(command)
+    app.command(rich_help_panel=panel, epilog=examples_text(examples))(command)
 
 
 _add(
@@ -63,7 +63,6 @@ _add(
     "mien predict photo.jpg", "mien predict photos --csv predictions.csv --annotate annotated",
 )  # fmt: skip
 _add("Predict", video_commands.video, "mien video clip.mp4 --csv predictions.csv --annotate annotated.mp4")
-_add("Predict", predict_commands.fetch_detector, "mien fetch-detector", name="fetch-detector")
 _add("Train and evaluate", train_commands.demo, "mien demo --out demo")
 _add("Train and evaluate", train_commands.train, "mien train toy --data faces.csv --out runs/mine --set batch_size=64")
 _add(

@@ -57,7 +57,7 @@ Weights = Annotated[
 Device = Annotated[str, typer.Option("--device", help="The device: auto, cpu or cuda.")]
 Detector = Annotated[
     str,
-    typer.Option("--detector", help="The face detector: auto, centerface or yunet; none if all images are face crops."),
+    typer.Option("--detector", help="The face detector: fast or accurate; none if all images are face crops."),
 ]
 MinFace = Annotated[
     int | None,

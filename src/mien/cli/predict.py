@@ -1,4 +1,4 @@
-"""``mien predict`` and ``mien fetch-detector``."""
+"""``mien predict``."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Tally:
 def predict(
     images: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images, folders of images, or patterns.")],
     model: Model = Path("best"),
-    detector: Detector = "auto",
+    detector: Detector = "fast",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document per image, one per line.")] = False,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="OUT", help="Write a CSV file with one row per face.")
@@ -126,13 +126,6 @@ def _find(images: list[str], allow_urls: bool) -> list[str]:
     if line := describe_unread(unread):
         stderr.print(line, style="yellow", markup=False)
     return paths
-
-
-def fetch_detector() -> None:
-    """Download the face detector YuNet (233 kB), verify it, and use it from now on."""
-    from mien.inference.yunet import fetch_yunet
-
-    console.print(str(fetch_yunet()), markup=False)
 
 
 def _run(predictor: Predictor, paths: list[str], writers: list[Writer]) -> bool:

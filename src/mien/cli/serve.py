@@ -29,7 +29,7 @@ def serve(
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes.")] = 1,
     threads: Annotated[int, typer.Option("--threads", min=0, help="Threads per process; 0 for all cores.")] = 0,
-    detector: Annotated[str, typer.Option("--detector", help="The face detector: auto, centerface or yunet.")] = "auto",
+    detector: Annotated[str, typer.Option("--detector", help="The face detector: fast or accurate.")] = "fast",
     min_face: MinFace = None,
     output: OutputName = Output.DEFAULT,
     prior: Prior = None,

@@ -28,7 +28,7 @@ def video(
         str, typer.Argument(metavar="FILE|CAMERA|URL", help="A video file, a camera number such as 0, or an address.")
     ],
     model: Model = Path("best"),
-    detector: Detector = "auto",
+    detector: Detector = "fast",
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="OUT", help="Write a CSV file with one row per face and frame.")
     ] = None,

@@ -1,13 +1,11 @@
-"""Where the faces are: the detector protocol, three detectors, and the frame that FER2013 puts around a face."""
+"""Where the faces are: the detector protocol, two detectors, and the frame that FER2013 puts around a face."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import cv2
 import numpy as np
@@ -15,7 +13,6 @@ from numpy.typing import NDArray
 
 from mien._utils.assets import ASSETS
 from mien.errors import ModelError
-from mien.inference.yunet import yunet_file
 from mien.models.onnx.runtime import PerProcess, onnxruntime
 
 Box = tuple[float, float, float, float]
@@ -92,126 +89,103 @@ class WholeImage:
         return [Detection((0.0, 0.0, float(image.shape[1]), float(image.shape[0])), None)]
 
 
-class CenterFace:
-    """CenterFace (Xu et al. 2019, arXiv:1911.03599), which comes with mien; it runs on ONNX Runtime.
+class YuNet:
+    """YuNet (Wu, Peng and Yu 2023), OpenCV's face detector, which comes with mien; it runs on ONNX Runtime.
 
     Args:
-        threshold: the lowest score of a face; 0.35 finds more than 0.5, and no more that is false
-            (results/detectors.json).
+        threshold: the lowest score of a face; from 0.7 on it has few false finds
+            (results/LOG.md).
         side: the image is reduced until its longer side has this many pixels; more finds smaller faces, and takes
             longer.
+        enlarge: how many times an image below that size is enlarged, at most.
         threads: how many threads ONNX Runtime may use for an image; 0 lets it choose.
     """
 
-    smallest = 24.0
+    smallest = 48.0
     """The side of the smallest faces found reliably, in pixels of the reduced image (benchmarks/small_faces.py)."""
-    # studies/framing.py, results/framing.json: medians over faces of Training, the side times 0.95, the margin by
-    # which found faces of PublicTest were classified best.
-    framing: Framing | None = Framing(right=0.0, down=-0.02, side=1.15)
+    # studies/framing.py, results/framing.json: medians over faces of Training, the side times 0.85, the margin by
+    # which found faces of PublicTest and portraits were classified best.
+    framing: Framing | None = Framing(right=0.0, down=-0.025, side=1.0)
 
-    def __init__(self, threshold: float = 0.35, side: int = 640, threads: int = 0) -> None:
-        self.threshold, self.side = threshold, side
-        self._session = PerProcess(partial(_open_centerface, threads))
+    def __init__(self, threshold: float = 0.7, side: int = 1280, enlarge: float = 1.0, threads: int = 0) -> None:
+        self.threshold, self.side, self.enlarge = threshold, side, enlarge
+        self._session = PerProcess(partial(_open_yunet, threads))
         self._session()
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
         """The faces in RGB uint8 (H, W, 3), the most confident first, with landmarks."""
-        small, zoom = reduce_to(image, self.side)
+        side = min(self.side, round(max(image.shape[:2]) * self.enlarge))
+        rows = self._rows(image, side)
+        if side > 2 * _COARSE:
+            rows = np.concatenate([rows, self._rows(image, _COARSE)])
+        return [_found(rows[i]) for i in kept_boxes(rows[:, :4], rows[:, 14], 0.3)]
+
+    def _rows(self, image: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
+        """Boxes, five points and score, float32 (N, 15), in the image's pixels, found at this longer side."""
+        small, zoom = resize_to(image, side)
         height, width = small.shape[:2]
         blob = np.zeros((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
-        blob[0, :, :height, :width] = small.transpose(2, 0, 1)
-        score, size, offset, landmarks = self._session().run(["score", "size", "offset", "landmarks"], {"image": blob})
-        rows, columns = np.nonzero(score[0, 0] > self.threshold)
-        # Each cell is 4x4 pixels; the network gives y before x.
-        high, wide = np.exp(size[0, :, rows, columns].T) * 4
-        y, x = (np.stack([rows, columns]) + offset[0, :, rows, columns].T + 0.5) * 4
-        boxes = np.stack([x - wide / 2, y - high / 2, wide, high], axis=1)
-        points = landmarks[0, :, rows, columns].reshape(-1, 5, 2)[..., ::-1] * np.stack([wide, high], 1)[:, None]
-        points = points + boxes[:, None, :2]
-        scores = score[0, 0, rows, columns]
-        return [_found(boxes[i] * zoom, scores[i], points[i] * zoom) for i in kept_boxes(boxes, scores, 0.3)]
+        blob[0, :, :height, :width] = small[..., ::-1].transpose(2, 0, 1)
+        values = self._session().run(_OUTPUTS, {"input": blob})
+        rows = [
+            _decoded(values[i : i + 4], stride, blob.shape[3] // stride, self.threshold)
+            for i, stride in zip((0, 4, 8), _STRIDES, strict=True)
+        ]
+        return np.concatenate(rows) * np.array([zoom] * 14 + [1], np.float32)
 
 
-def _open_centerface(threads: int) -> onnxruntime.InferenceSession:
+_COARSE = 320
+"""The longer side at which a large image is searched as well: above 500 pixels YuNet misses faces."""
+_STRIDES = (8, 16, 32)
+_OUTPUTS = [f"{name}_{stride}" for stride in _STRIDES for name in ("cls", "obj", "bbox", "kps")]
+
+
+def _decoded(values: list[NDArray[np.float32]], stride: int, columns: int, threshold: float) -> NDArray[np.float32]:
+    """Boxes, points and scores, float32 (N, 15), of the cells of a stride whose score is above the threshold."""
+    score = np.sqrt((values[0] * values[1])[0, :, 0].clip(0, 1))
+    (cells,) = np.nonzero(score > threshold)
+    corner = np.stack([cells % columns, cells // columns], axis=1)
+    middle, size = corner + values[2][0, cells, :2], np.exp(values[2][0, cells, 2:])
+    points = values[3][0, cells] + np.tile(corner, 5)
+    lengths = np.concatenate([middle - size / 2, size, points], axis=1) * stride
+    return np.column_stack([lengths, score[cells]]).astype(np.float32)
+
+
+def _open_yunet(threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    # Images of many sizes would each leave a plan of their buffers. Without plans the arena holds less than fresh
-    # memory for every image does, 188 against 225 MB after 160 sizes, and an image takes a fifth less time.
+    # Images of many sizes would each leave a plan of their buffers.
     options.enable_mem_pattern = False
-    file = ASSETS / "centerface.onnx"
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-
-
-class YuNet:
-    """YuNet (Wu, Peng and Yu 2023), OpenCV's face detector; its file is fetched on request.
-
-    Args:
-        file: ``face_detection_yunet_2023mar.onnx``; without it, ``MIEN_YUNET`` or what ``mien fetch-detector`` left.
-        threshold: the lowest score of a face.
-        side: as that of :class:`CenterFace`.
-
-    Raises:
-        ModelError: where the file is absent or damaged.
-    """
-
-    smallest = 10.0
-    """As that of :class:`CenterFace`, by its authors' figure."""
-    # Measured as CenterFace's.
-    framing: Framing | None = Framing(right=0.0, down=-0.025, side=1.12)
-
-    def __init__(self, file: str | Path | None = None, threshold: float = 0.7, side: int = 640) -> None:
-        self.file, self.threshold, self.side = yunet_file(file), threshold, side
-        # OpenCV's object keeps the size of its last image, so each thread needs one of its own.
-        self._local = PerProcess(threading.local)
-        self._make()
-
-    def _make(self) -> Any:
-        try:
-            return cv2.FaceDetectorYN.create(str(self.file), "", (320, 320), self.threshold, 0.3, 5000)
-        except cv2.error as error:
-            raise ModelError("OpenCV cannot read this detector", self.file, "Fetch it again.") from error
-
-    def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """The faces in RGB uint8 (H, W, 3), the most confident first, with landmarks."""
-        local = self._local()
-        if not hasattr(local, "network"):
-            local.network = self._make()
-        small, zoom = reduce_to(image, self.side)
-        local.network.setInputSize((small.shape[1], small.shape[0]))
-        _, rows = local.network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-        found = [] if rows is None else sorted(rows, key=lambda row: -row[14])
-        good = [row for row in found if row[2] > 0 and row[3] > 0]
-        return [_found(row[:4] * zoom, row[14], row[4:14].reshape(5, 2) * zoom) for row in good]
+    return onnxruntime.InferenceSession(str(ASSETS / "yunet.onnx"), options, providers=["CPUExecutionProvider"])
 
 
 def find_detector(name: str, threads: int = 0) -> Detector:
-    """A detector by its name: ``auto``, ``centerface``, ``yunet`` or ``none``.
+    """A detector by its name: ``fast``, ``accurate`` or ``none``.
 
-    ``auto`` is YuNet where its file is present, else CenterFace.
+    ``accurate`` is the same detector with images at twice the size: it finds smaller faces and takes longer.
 
     Raises:
-        ModelError: where there is none of this name, or its file is absent.
+        ModelError: where there is none of this name.
     """
-    if name == "auto":
-        name = "centerface" if yunet_file(missing_ok=True) is None else "yunet"
-    if name == "centerface":
-        return CenterFace(threads=threads)
-    if name == "yunet":
-        return YuNet()
+    if name == "fast":
+        return YuNet(threads=threads)
+    if name == "accurate":
+        return YuNet(threshold=0.75, side=2560, enlarge=2.0, threads=threads)
     if name == "none":
         return WholeImage()
-    raise ModelError(f"no detector {name!r}", mend="Choose auto, centerface, yunet or none.")
+    raise ModelError(f"no detector {name!r}", mend="Choose fast, accurate or none.")
 
 
-def reduce_to(image: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], float]:
-    """An image whose longer side is at most ``side``, and how many of its pixels one of the result's stands for."""
+def resize_to(image: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], float]:
+    """An image whose longer side is ``side``, and how many of its pixels one of the result's stands for."""
     height, width = image.shape[:2]
-    zoom = max(1.0, max(height, width) / side)
+    zoom = max(height, width) / side
     if zoom == 1.0:
         return image, zoom
     size = (max(1, round(width / zoom)), max(1, round(height / zoom)))
-    return cast("NDArray[np.uint8]", cv2.resize(image, size, interpolation=cv2.INTER_AREA)), zoom
+    way = cv2.INTER_AREA if zoom > 1 else cv2.INTER_LINEAR
+    return cast("NDArray[np.uint8]", cv2.resize(image, size, interpolation=way)), zoom
 
 
 def kept_boxes(boxes: NDArray[np.floating], scores: NDArray[np.floating], overlap: float) -> list[int]:
@@ -238,7 +212,6 @@ def kept_boxes(boxes: NDArray[np.floating], scores: NDArray[np.floating], overla
     return chosen
 
 
-def _found(box: NDArray[np.floating], score: float, points: NDArray[np.floating]) -> Detection:
-    left, top, width, height = map(float, box)
-    landmarks = tuple((float(x), float(y)) for x, y in points)
-    return Detection((left, top, width, height), min(1.0, max(0.0, float(score))), landmarks)
+def _found(row: NDArray[np.float32]) -> Detection:
+    left, top, width, height, *points, score = map(float, row)
+    return Detection((left, top, width, height), min(1.0, score), tuple(zip(points[::2], points[1::2], strict=True)))

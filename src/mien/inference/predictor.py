@@ -19,7 +19,7 @@ from mien.data.faces import SIDE
 from mien.errors import ImageError, ModelError
 from mien.inference.detection import Detection, Detector, WholeImage, find_detector
 from mien.inference.results import Face, Prediction
-from mien.inference.tiles import NOTED, SizedDetector, TiledDetector, smallest_face
+from mien.inference.tiles import NOTED, SizedDetector, TiledDetector, enough_pixels, smallest_face
 from mien.models.bundle import Bundle
 from mien.models.load import DEFAULT, load_bundle
 from mien.models.onnx.session import Session
@@ -57,8 +57,8 @@ class Predictor:
     Args:
         model: a shipped model's name, a bundle, its file, or a run folder.
         threads: how many threads a call may use, the detector's and the network's; 0: one for each processor.
-        detector: the face detector: ``"auto"`` (YuNet where its file is present, else CenterFace),
-            ``"centerface"``, ``"yunet"``, ``"none"`` (each image is a face crop), or a detector of your own.
+        detector: the face detector: ``"fast"``, ``"accurate"`` (finds smaller faces, takes longer), ``"none"`` (each
+            image is a face crop), or a detector of your own.
         min_confidence: a face whose most probable class is less probable than this is "uncertain"; its probabilities
             stay.
         batch: how many faces go through the network at once, and how many images are read before that.
@@ -83,7 +83,7 @@ class Predictor:
         self,
         model: Bundle | str | Path = DEFAULT,
         threads: int = 0,
-        detector: Detector | str = "auto",
+        detector: Detector | str = "fast",
         min_confidence: float = 0.0,
         batch: int = 64,
         max_pixels: int = MAX_PIXELS,
@@ -101,7 +101,7 @@ class Predictor:
         self.min_face = min_face
         self.detector = find_detector(detector, threads) if isinstance(detector, str) else detector
         if min_face is not None and not isinstance(self.detector, SizedDetector):
-            mend = "Leave min_face away, or take the detector auto, centerface or yunet."
+            mend = "Leave min_face away, or take the detector fast or accurate."
             raise ModelError("this detector has no smallest face", mend=mend)
         self._session = Session(self.bundle, threads)
 
@@ -191,7 +191,8 @@ class Predictor:
     ) -> DetectedFaces:
         least = (min_face or self.min_face) if isinstance(detector, SizedDetector) else None
         try:
-            loaded = read_image(image, channels, self.max_pixels, least / SIDE if least else math.inf)
+            zoom, enough = (least / SIDE, math.inf) if least else (math.inf, enough_pixels(detector))
+            loaded = read_image(image, channels, self.max_pixels, zoom, enough)
         except ImageError as error:
             return DetectedFaces(path, error=error.what if error.mend is None else f"{error.what}. {error.mend}")
         detected = DetectedFaces(path, loaded.width, loaded.height)

@@ -43,7 +43,7 @@ class Options:
         key_file: the file of the API keys; None accepts every request.
         workers: how many processes.
         page: whether the page is served as well.
-        detector: the face detector: auto, centerface or yunet.
+        detector: the face detector: fast or accurate.
         min_face: as :class:`mien.inference.Predictor`'s, where a request has none.
         settings: the limits of each process.
         label_order: as that of :func:`mien.load_faces`, for the data set.
@@ -58,7 +58,7 @@ class Options:
     key_file: Path | None = None
     workers: int = 1
     page: bool = True
-    detector: str = "auto"
+    detector: str = "fast"
     min_face: int | None = None
     settings: Settings = field(default_factory=Settings)
     label_order: str | None = None
