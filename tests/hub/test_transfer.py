@@ -164,7 +164,7 @@ def test_the_card_of_the_library_is_valid_for_the_hub() -> None:
     bundle = load_bundle("tiny")
     half = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 3}
     evaluated = [{"data": {"name": "a.parquet"}, "split": "PrivateTest", "n": 3, "accuracy": 0.5, "macro_f1": 0.25,
-               "nll": 1.0, "ece": 0.125, "clean": None, "ferplus": None, "confusion": [[1, 2], [0, 3]],
+               "nll": 1.0, "ece": 0.125, "clean": None, "ferplus": None, "heads": None, "confusion": [[1, 2], [0, 3]],
                "per_class": dict.fromkeys("ab", half)}]  # fmt: skip
     card = huggingface_hub.ModelCard(model_card(bundle, evaluated, Notes("apache-2.0")))
     assert card.data.library_name == "mien"

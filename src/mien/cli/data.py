@@ -240,7 +240,11 @@ def check(
 
     keep_inputs(check_outputs(out, clean), source, [model] if model else [])
     figures = run_check(
-        load(source, skip_bad=True, label_order=label_order), model=model, out=out, clean=clean, drop=drop or []
+        load(source, skip_bad=True, make_splits=False, label_order=label_order),
+        model=model,
+        out=out,
+        clean=clean,
+        drop=drop or [],
     )[1]
     if as_json:
         print_json(figures)

@@ -96,7 +96,7 @@ def _print_model(model: dict[str, Any]) -> None:
         shown = ["-" if value is None else text.format(value) for value, text in zip(cells, _FORMATS, strict=True)]
         rows.append([split, f"{one['n']:,}", *shown, f"{one['contempt']:,}"])
     columns = ["split", "faces", "accuracy", "without contempt", "macro F1", "cross-entropy", "contempt"]
-    print_table(f"{model['name']} on FER+'s eight classes (its head for {model['head']})", columns, rows)
+    print_table(f"{model['name']} on FER+'s eight classes ({model['output']})", columns, rows)
     console.print("the model knows no contempt, so each of these faces counts as a mistake")
 
 

@@ -53,7 +53,7 @@ def evaluate(
             "--photos", metavar="DIR", help="Evaluate on ordinary photos in folders by expression, with face detection."
         ),
     ] = None,
-    detector: Detector = "auto",
+    detector: Detector = "fast",
     min_face: MinFace = None,
     output: OutputName = Output.DEFAULT,
     prior: Prior = None,

@@ -49,11 +49,13 @@ def look_up_votes(faces: Faces, known: KnownVotes) -> NDArray[np.uint8]:
     """The votes of each face, uint8 (N, 10); zeros where they are not known.
 
     A face has the votes of its row in Kaggle's file where its pixels are those of that row; else those of the row with
-    its pixels; of several such rows, the mean, rounded. Of a few rows no lossless copy was to be had: in a
-    set in Kaggle's order, their faces have the votes of their rows whatever the pixels.
+    its pixels, unless it is blank, as other sets have blanks, too; of several such rows, the mean, rounded. Of a few
+    rows no lossless copy was to be had: in a set in Kaggle's order, their faces have the votes of their rows whatever
+    the pixels.
     """
     keys = face_keys(faces.images)
     found = _by_pixels(keys, known)
+    found[faces.images.min((1, 2)) == faces.images.max((1, 2))] = 0
     inside = (faces.row >= 0) & (faces.row < len(known.key))
     row = np.where(inside, faces.row, 0)
     at_row = inside & (known.key[row] == keys)
