@@ -219,8 +219,8 @@ class Builder:
             lines.append(f"left out {self._contempt:,} faces of contempt; {_AS_CLASS}")
         if self._photos:
             lines.append(
-                f"{len(self._photos):,} of {self.rows:,} images are far from square or large, as whole photos are, and are "
-                f"squeezed to 48x48 (a side above {_LARGEST} pixels, or {_OBLONG} times the other; the first: "
+                f"{len(self._photos):,} of {self.rows:,} images are far from square or large, as whole photos are, and "
+                f"are squeezed to 48x48 (a side above {_LARGEST} pixels, or {_OBLONG} times the other; the first: "
                 f"{self._photos[0]}); mien data crop PHOTOS OUT crops the faces of photos"
             )
         return tuple(lines)

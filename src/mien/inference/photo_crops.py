@@ -122,6 +122,8 @@ def crop_photos(
     protect([out, table, grid], [root, *paths])
     if out.resolve().is_relative_to(root.resolve()):
         raise DataError("the output would lie inside the input", out, "Name a place outside of it.")
+    if (stray := next((path for path in paths if path.parent == root), None)) is not None:
+        raise DataError("the photo is in no folder of a class", stray, _MEND)
     predictor = predictor or Predictor()
     rows: list[PhotoRow] = []
     with new_folder(out) as folder:
@@ -145,9 +147,6 @@ def _find_photos(root: Path, unread: Counter[str]) -> list[Path]:
     if not paths:
         what = "; ".join(filter(None, ("no image in this folder", describe_unread(unread))))
         raise DataError(what, root, _MEND)
-    for path in paths:
-        if path.parent == root:
-            raise DataError("the photo is in no folder of a class", path, _MEND)
     return paths
 
 
