@@ -30,7 +30,8 @@ assert not heavy & (set(sys.modules) - before), heavy & set(sys.modules)
 def test_the_public_names() -> None:
     assert mien.__all__ == [
         "Emotion", "Face", "Faces", "Prediction", "Predictor",
-        "evaluate", "evaluate_photos", "export_model", "load_faces", "predict", "to_dataframe", "to_rows", "train",
+        "crop_photos", "evaluate", "evaluate_photos", "export_model", "load_faces", "predict", "to_dataframe",
+        "to_rows", "train",
     ]  # fmt: skip
     assert dir(mien) == sorted([*mien.__all__, "__version__"])
     for name in mien.__all__:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mien.evaluation.photos import evaluate_photos
     from mien.export.exporter import export_model
     from mien.inference import Face, Prediction, Predictor, predict, to_dataframe, to_rows
+    from mien.inference.photo_crops import crop_photos
     from mien.training import train
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ __all__ = [
     "Faces",
     "Prediction",
     "Predictor",
+    "crop_photos",
     "evaluate",
     "evaluate_photos",
     "export_model",
@@ -38,6 +40,7 @@ _HOMES = {
     "Faces": "mien.data",
     "Prediction": "mien.inference",
     "Predictor": "mien.inference",
+    "crop_photos": "mien.inference.photo_crops",
     "evaluate": "mien.evaluation",
     "evaluate_photos": "mien.evaluation.photos",
     "export_model": "mien.export.exporter",

@@ -29,6 +29,7 @@ COMMANDS = {
     "data convert, shards": ("faces.csv", "data convert {input} {out} --to shards"),
     "data split": ("faces.csv", "data split {input} {out} --reassign"),
     "data check --clean": ("faces.csv", "data check {input} --clean {out} --drop duplicates"),
+    "data crop": ("image.png", "data crop . {out}"),
     "data ferplus --out": ("faces.csv", "data ferplus {input} --out {out}"),
     "data ferplus --targets": ("faces.csv", "data ferplus {input} --targets {out}"),
     "data examples": ("faces.csv", "data examples {input} {out}"),

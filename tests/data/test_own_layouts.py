@@ -234,3 +234,26 @@ def test_the_names_of_classes_count_in_the_fingerprint() -> None:
     other = Faces(faces.images, faces.emotion, faces.usage, faces.row, labels=("class 0", "another"))
     assert faces.fingerprint != other.fingerprint
     assert Usage.TRAINING in faces.splits()
+
+
+@pytest.mark.parametrize("source", ["folder", "list"])
+def test_whole_photos_are_noted_once(tmp_path: Path, source: str) -> None:
+    """They were squeezed to 48x48 without a word; face crops of ordinary sizes are none."""
+    sizes = [(48, 48), (96, 96), (178, 218), (224, 224), (512, 512)]
+    for number, size in enumerate(sizes):
+        for name in ("calm", "smiling"):
+            put_image(tmp_path / "set" / name / f"a{number}.png", noise(1, number)[0], "RGB", size)
+    path = tmp_path / "set"
+    if source == "list":
+        path = path / "list.csv"
+    for photos in ([], [(640, 480)], [(640, 480), (600, 600), (65, 48)]):
+        for number, size in enumerate(photos):
+            put_image(tmp_path / "set" / "calm" / f"b{number}.png", noise(1, 9)[0], "RGB", size)
+        listed = sorted(image.relative_to(tmp_path / "set") for image in (tmp_path / "set").rglob("*.png"))
+        (tmp_path / "set" / "list.csv").write_text("".join(["path,label\n", *(f"{i},{i.parent}\n" for i in listed)]))
+        for _ in range(2):  # the second time from the cache
+            notes = [note for note in load_faces(path, make_splits=False).notes if "mien data crop" in note]
+            start = f"{len(photos)} of {10 + len(photos)} images are far from square or large"
+            assert [note.startswith(start) and "calm/b0.png: 640x480" in note for note in notes] == [True] * bool(
+                photos
+            )

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from mien.cli import card as card_commands
 from mien.cli import compare as compare_commands
+from mien.cli import crop as crop_commands
 from mien.cli import data as data_commands
 from mien.cli import evaluate as evaluate_commands
 from mien.cli import export as export_commands
@@ -78,6 +79,7 @@ _add(
 _add("Train and evaluate", compare_commands.compare, "mien compare best tiny --data faces.csv")
 _add("Train and evaluate", report_commands.report, "mien report best --data faces.csv --out report.html")
 _add("Train and evaluate", evaluate_commands.show, "mien show best face.png --index 3 --data faces.csv")
+data_commands.app.command(epilog=examples_text(["mien data crop photos-by-expression crops"]))(crop_commands.crop)
 app.add_typer(data_commands.app, name="data", rich_help_panel="Data")
 _add("Serve and scale", serve_commands.serve, "mien serve --model best --port 8000")
 _add("Serve and scale", score_commands.score, "mien score photos predictions.parquet --model tiny --workers 1")

@@ -35,6 +35,8 @@ _SPLIT_WORDS = {
     "testing": Usage.TEST,
 }
 _BLOCK = 1024
+_LARGEST, _OBLONG = 512, 1.3
+"""A side in pixels, and a side in units of the other one, above which an image is taken for a whole photo."""
 _OTHERS = "--label-order raf-db (1 to 7) or affectnet (0 to 7); fer2013 (0 to 6) confirms FER2013's"
 _AS_CLASS = "--label-order affectnet-8 makes it a class of its own"
 
@@ -114,6 +116,7 @@ class Builder:
         self.resized: list[str] = []
         self._meanings: dict[tuple[str, int], int] = {}
         self._contempt = 0
+        self._photos: list[str] = []
         self._pending: list[tuple[NDArray[np.uint8], int, int, int, NDArray[np.uint8] | None]] = []
         self._images = np.empty((0, SIDE, SIDE), np.uint8)  # longer than what it holds, the labels' number
         self._emotion: list[int] = []
@@ -202,7 +205,7 @@ class Builder:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was decided about the labels, a line each."""
+        """What was decided about the labels, and whether there are whole photos among the images, a line each."""
         lines = []
         numbered = any(number_of(word) is not None and label >= 0 for (word, _), label in self._meanings.items())
         if numbered and self.classes is None and self.order:
@@ -214,6 +217,12 @@ class Builder:
             )
         if self._contempt:
             lines.append(f"left out {self._contempt:,} faces of contempt; {_AS_CLASS}")
+        if self._photos:
+            lines.append(
+                f"{len(self._photos):,} of {self.rows:,} images are far from square or large, as whole photos are, and "
+                f"are squeezed to 48x48 (a side above {_LARGEST} pixels, or {_OBLONG} times the other; the first: "
+                f"{self._photos[0]}); mien data crop PHOTOS OUT crops the faces of photos"
+            )
         return tuple(lines)
 
     @contextmanager
@@ -239,8 +248,12 @@ class Builder:
 
     def note_size(self, path: Path, row: str, size: str | None) -> None:
         """Note that an image was not 48x48 but of another size (None: it was)."""
-        if size is not None:
-            self.resized.append(self._line(path, row, size))
+        if size is None:
+            return
+        self.resized.append(self._line(path, row, size))
+        short, long = sorted(map(int, size.split("x")))
+        if long > _LARGEST or long > _OBLONG * short:
+            self._photos.append(self.resized[-1])
 
     def _line(self, path: Path, row: str, what: str) -> str:
         inside = path.relative_to(self.root) if path.is_relative_to(self.root) else path

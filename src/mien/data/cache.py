@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from mien._utils.files import atomic
 from mien.data.faces import Faces
 
-VERSION = 5
+VERSION = 6
 """Raise it when a reader would make other faces of the same bytes."""
 
 _SMALL = 1 << 20
