@@ -29,7 +29,7 @@ def crop(
         typer.Argument(metavar="OUT", help="A new folder; OUT-photos.csv and OUT-grid.png are written beside it."),
     ],
     all_faces: Annotated[bool, typer.Option("--all", help="Crop every face of a photo, not only the largest.")] = False,
-    detector: Detector = "auto",
+    detector: Detector = "fast",
     min_face: MinFace = None,
     threads: Threads = 0,
     as_json: AsJson = False,
