@@ -330,7 +330,7 @@ def test_a_turned_tiff_is_turned_once(tmp_path: Path) -> None:
     with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as photo:
         photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "o6.tif", tiffinfo={274: 6})
     found = Predictor(threads=1).predict(tmp_path / "o6.tif")
-    assert str(found).endswith("o6.tif, 512x600: Neutral 69.1%)")
+    assert str(found).endswith("o6.tif, 512x600: Neutral 77.1%)")
 
 
 def test_predict_is_one_line_over_a_shared_predictor(tmp_path: Path) -> None:
