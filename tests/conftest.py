@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import yaml
+from hypothesis import settings
 from PIL import Image
 
 from mien.cli import main
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["support.service_fixtures", "support.disk_fixtures"]
 ROOT = Path(__file__).resolve().parent.parent
+settings.register_profile("mien", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("mien")
 
 
 @dataclass(frozen=True)

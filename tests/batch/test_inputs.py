@@ -66,7 +66,7 @@ def test_shards_are_cut_into_chunks_that_hold_each_row_once(sizes: list[int], si
     assert all(sum(one.rows for one in chunk.segments) == chunk.rows for chunk in chunks)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 700), st.integers(1, 400), st.integers(1, 90), st.randoms())
 def test_a_cursor_reads_any_chunks_of_a_file(
     tmp_path: Path, rows: int, group: int, size: int, chance: random.Random
@@ -82,7 +82,7 @@ def test_a_cursor_reads_any_chunks_of_a_file(
         assert list(cursor.read(segment)) == [(f"a#{row}", b"%d" % row) for row in wanted]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sets(st.lists(st.sampled_from(["a", "b", "a.b", "a-b", "B", "a b"]), min_size=1, max_size=3).map(tuple)))
 def test_folders_come_in_the_order_of_all_their_paths(tmp_path: Path, paths: set[tuple[str, ...]]) -> None:
     root = tmp_path / str(len(list(tmp_path.iterdir())))
@@ -189,7 +189,7 @@ def test_folders_of_both_kinds_or_of_none_are_errors(tmp_path: Path) -> None:
         names_of(open_collection(str(tmp_path)))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=400), st.sampled_from([".txt", ".csv", ".tsv", ".parquet"]))
 def test_lists_of_any_bytes_are_read_or_refused(tmp_path: Path, data: bytes, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"

@@ -97,7 +97,7 @@ def write_pixels(path: Path, faces: Faces, labels: Sequence[str], delimiter: str
     return path
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from([",", ";", "\t"]), st.sampled_from(["\n", "\r\n", "\r"]), st.sampled_from(["{}", "{}.0", " {} "])
 )

@@ -181,7 +181,7 @@ def test_frames_of_a_film_are_split_all_the_same_with_a_note() -> None:
     assert "figures will flatter" in found.notes[0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(6, 60), st.integers(2, 5), st.integers(0, 3))
 def test_every_class_is_in_every_split(n: int, classes: int, seed: int) -> None:
     faces = own_faces(n, classes, seed)

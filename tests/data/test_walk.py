@@ -99,7 +99,7 @@ STEP = st.tuples(st.lists(NAMES, min_size=1, max_size=3), st.lists(NAMES, max_si
 STEPS = st.lists(STEP, max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS)
 def test_any_tree_gives_each_file_once_and_misses_none(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[list[str], list[str], bool]]

@@ -35,7 +35,7 @@ def small_sets(draw: st.DrawFn) -> Faces:
 
 @pytest.mark.parametrize("layout", list(Layout))
 @given(faces=small_sets())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_every_layout_gives_the_same_faces_back(layout: str, faces: Faces) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = convert_faces(faces, Path(folder) / f"faces{SUFFIX[layout]}", layout)

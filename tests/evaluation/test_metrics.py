@@ -59,7 +59,7 @@ def naive_class(labels: Y, predicted: Y, k: int) -> tuple[float, float, float, i
     return precision, recall, f1, is_so
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(predictions())
 def test_figures_equal_naive_references(case: tuple[P, Y]) -> None:
     probabilities, labels = case
@@ -74,7 +74,7 @@ def test_figures_equal_naive_references(case: tuple[P, Y]) -> None:
         assert metrics.ece(probabilities, labels, bins) == pytest.approx(naive_ece(probabilities, labels, bins))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(predictions())
 def test_confusion_and_classes_equal_naive_references(case: tuple[P, Y]) -> None:
     probabilities, labels = case

@@ -134,7 +134,7 @@ def test_flips_in_every_byte_of_the_containers_headers_are_refused_or_harmless(s
             harmless_or_refused(data, place, mask, saved, tmp_path / "flipped.mien")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.floats(0, 1, exclude_max=True), mask=st.integers(1, 255))
 @example(where=0.0, mask=1)
 @example(where=0.5, mask=255)

@@ -26,7 +26,7 @@ from mien.training.checkpoints import Checkpoints, read_phase
 Mien = Callable[..., Ran]
 PLACES = st.floats(0, 1, exclude_max=True)
 BITS = st.integers(0, 7)
-MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def flipped(data: bytes, where: float, bit: int) -> bytes:

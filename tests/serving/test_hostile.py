@@ -162,7 +162,7 @@ def test_answers_are_as_the_openapi_says(
     operation = described[path][method]
     statuses = []
 
-    @bounded(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @bounded(max_examples=25, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy(generation_mode=mode))
     def check(case: schemathesis.Case) -> None:
         statuses.append(case.call_and_validate(excluded_checks=_EXCLUDED).status_code)

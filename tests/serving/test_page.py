@@ -308,6 +308,7 @@ def test_neutral_taken_for_sad_by_filters_and_by_cell(
     choose(page, "Predicted label", "Sad")
     page.get_by_label("Errors only").check()
     expect(page.locator("#mien-summary")).to_contain_text(f"{len(wanted)} of 400 faces match.")
+    expect(page.locator("#mien-gallery .mien-thumb")).to_have_count(len(wanted))
     titles = page.locator("#mien-gallery .mien-thumb").evaluate_all("(all) => all.map((one) => one.title)")
     assert [int(title.split()[1].rstrip(":")) for title in titles] == wanted.tolist()
     expect(page.locator("#mien-face h2")).to_have_text(f"Face {wanted[0]} of PublicTest")

@@ -41,7 +41,7 @@ def epoch(source: Source, how: Blocks, size: int, world: World = ALONE, **more: 
     each=st.integers(1, 9),
     size=st.integers(1, 4),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_face_comes_once_and_processes_share_each_batch(
     n: int, block: int, lanes: int, window: int, each: int, size: int
 ) -> None:
@@ -60,7 +60,7 @@ def test_every_face_comes_once_and_processes_share_each_batch(
 
 
 @given(n=st.integers(1, 500), block=st.integers(1, 50), lanes=st.integers(1, 5), window=st.integers(1, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_lane_reads_a_window_of_whole_blocks_at_a_time(n: int, block: int, lanes: int, window: int) -> None:
     order = EpochOrder(Blocks(block=block, lanes=lanes, window=window), n, 5)
     for lane in range(lanes):

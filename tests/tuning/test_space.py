@@ -84,7 +84,7 @@ KIND = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(found=st.dictionaries(st.text(max_size=8), KIND | JSON, max_size=3) | JSON)
 def test_whatever_a_file_holds_it_is_a_space_or_refused(tmp_path: Path, found: Any) -> None:
     path = written(tmp_path, yaml.safe_dump(found))

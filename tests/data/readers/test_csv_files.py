@@ -19,7 +19,7 @@ def numbers(seed: int, n: int) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_both_parsers_read_back_what_was_written(seed: int, n: int) -> None:
     rows = numbers(seed, n)
     texts = [text_of(row) for row in rows]
@@ -46,7 +46,7 @@ WORDS = st.one_of(
 @example(word=b"1 2", position=5, row=0)
 @example(word=b"00", position=0, row=0)
 @example(word=b"0001", position=0, row=0)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_fast_parser_never_takes_what_the_strict_one_refuses(word: bytes, position: int, row: int) -> None:
     """A word of any bytes at any position: where the fast parser answers, the strict one gives the same numbers."""
     texts = [text_of(values) for values in numbers(3, 3)]
@@ -59,7 +59,7 @@ def test_the_fast_parser_never_takes_what_the_strict_one_refuses(word: bytes, po
 
 
 @given(count=st.integers(0, 2400).filter(lambda n: n != 2304))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_another_number_of_pixels_is_refused(count: int) -> None:
     text = text_of(np.zeros(count, dtype=int))
     assert parse_pixels([text]) is None

@@ -76,7 +76,7 @@ def test_every_face_comes_back_whichever_way_it_is_read(noise: Faces, folder: Pa
     block=st.integers(1, 9),
     votes=st.booleans(),
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_splits_of_any_mixture_are_sorted_and_lose_nothing(
     usage: list[int], rows: int, block: int, votes: bool, noise: Faces, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -187,7 +187,7 @@ def spoilt(folder: Path, tmp_path: Path) -> Path:
 
 
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_flipped_bit_is_found_or_does_no_harm(spoilt: Path, noise: Faces, where: float, bit: int) -> None:
     """Some bytes of a parquet file, such as statistics, say nothing about its faces."""
     path = spoilt / "Training-00001.parquet"
@@ -255,7 +255,7 @@ def test_exchanged_shards_are_found(spoilt: Path) -> None:
 
 
 @given(where=st.floats(0, 1, exclude_max=True), new=st.integers(0, 255))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_changed_index_is_refused(folder: Path, where: float, new: int) -> None:
     data = bytearray((folder / INDEX).read_bytes())
     at = int(where * len(data))

@@ -115,7 +115,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     key=st.sampled_from(["labels", "network", "preprocessing", "calibration", "provenance", "parameters"]), value=JSON
 )
@@ -128,7 +128,7 @@ def test_whatever_its_metadata_say_it_loads_or_is_refused(
         assert len(load_bundle(path).card.labels) == 7
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(part=st.floats(0, 0.999))
 def test_a_cut_file_is_refused(part: float, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     data = exported.read_bytes()
