@@ -105,6 +105,15 @@ def test_a_face_that_jumps_is_found_in_the_same_frame(photo: Pixels) -> None:
     assert detector.whole == 2
 
 
+@pytest.mark.parametrize("jump", range(20, 200, 20))
+def test_a_face_that_the_square_cuts_has_its_whole_box(photo: Pixels, jump: int) -> None:
+    detector = YuNet(threads=1)
+    search, moved = FollowingSearch(detector), frame(photo, (200 + jump, 240, 220, 1))
+    search(0.0, detector, frame(photo, (200, 240, 220, 1)))
+    ((face,), (expected,)) = search(1 / RATE, detector, moved), detector(moved)
+    assert overlap(face.box, expected.box) > 0.8
+
+
 def test_a_face_hidden_for_a_moment_is_found_in_the_frame_in_which_it_is_back(photo: Pixels) -> None:
     detector = Counting()
     search, shown, hidden = FollowingSearch(detector), frame(photo, (300, 240, 220, 1)), frame(photo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,13 +73,16 @@ def video(
     """
     quiet_libraries()  # before they are imported
     from mien.inference import Predictor
+    from mien.inference.detection import find_detector
     from mien.inference.recording import Outputs
     from mien.inference.video import Video
 
     outputs = Outputs(csv, parquet, annotate, plot)
     outputs.check(source)
     with Video(source, allow_urls) as opened:
-        predictor = Predictor(model, threads, detector, min_confidence, min_face=min_face, output=output, prior=prior)
+        # Faces are detected while those of earlier frames are classified.
+        finder = find_detector(detector, threads or max(1, (os.cpu_count() or 1) // 2))
+        predictor = Predictor(model, threads, finder, min_confidence, min_face=min_face, output=output, prior=prior)
         with stop_on_signals() as stop:
             found = _record(opened, predictor, outputs, every, track, stop.event, search_interval)
     print_json(found.to_dict()) if as_json else _print(found, annotate)
