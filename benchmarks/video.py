@@ -40,14 +40,14 @@ def portrait():
     return np.asarray(Image.open(get_sample_data("grace_hopper.jpg")).convert("RGB"))[60:430, 120:430, ::-1]
 
 
-def make_clip(path, faces):
+def make_clip(path, faces, frames=SPEED_FRAMES):
     """Faces, each in a part of the frame of its own, over a blurred pattern."""
     pattern = np.random.default_rng(0).integers(60, 170, (SPEED_SIZE[1] // 16, SPEED_SIZE[0] // 16, 3), np.uint8)
     ground = cv2.resize(pattern, SPEED_SIZE, interpolation=cv2.INTER_CUBIC)
     parts = 1 if faces == 1 else 2
     wide, high = SPEED_SIZE[0] / parts, SPEED_SIZE[1] / parts
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE, SPEED_SIZE)
-    for number in range(SPEED_FRAMES):
+    for number in range(frames):
         frame, time = ground.copy(), number / RATE
         for i in range(faces):
             height = int((300 if faces == 1 else 190) * (0.75 + 0.25 * np.sin(1.1 * time + i)))
@@ -99,20 +99,34 @@ def agreement(near, whole):
     }  # fmt: skip
 
 
+def timed(clip, *options):
+    """Frames/s of the command without its start, and the processor time that it took with it, seconds."""
+    words, before = [sys.executable, "-m", "mien", "video", clip, *options, "--json"], os.times()
+    ran = subprocess.run(list(map(str, words)), check=True, capture_output=True, text=True)
+    after = os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return json.loads(ran.stdout)["frames_a_second"], used
+
+
 def speed(folder, rounds):
-    """Frames/s of each clip, searched in each way, by round; and how the faces agree."""
+    """Frames/s and processor time of each clip, searched in each way, by round; and how the faces agree."""
     found = {}
+    make_clip(folder / "start.mp4", 1, 1)
+    start = min(timed(folder / "start.mp4")[1] for _ in range(rounds))
     for faces in (1, 4):
-        clip, rates = folder / f"{faces}.mp4", {name: [] for name in INTERVALS}
+        clip, rates, used = folder / f"{faces}.mp4", {name: [] for name in INTERVALS}, {name: [] for name in INTERVALS}
         make_clip(clip, faces)
         for _ in range(rounds):
             for name, options in INTERVALS.items():
-                out = ("--csv", folder / f"{faces}_{name}.csv")
-                words = [sys.executable, "-m", "mien", "video", clip, *options, *out, "--json"]
-                ran = subprocess.run(list(map(str, words)), check=True, capture_output=True, text=True)
-                rates[name].append(round(json.loads(ran.stdout)["frames_a_second"], 1))
+                rate, seconds = timed(clip, *options, "--csv", folder / f"{faces}_{name}.csv")
+                rates[name].append(round(rate, 1))
+                used[name].append(round(1000 * (seconds - start) / SPEED_FRAMES, 1))
         tables = [by_frame(folder / f"{faces}_{name}.csv") for name in INTERVALS]
-        found[f"{faces} faces"] = {"frames_a_second": rates, "agreement": agreement(*tables)}
+        found[f"{faces} faces"] = {
+            "frames_a_second": rates,
+            "processor_milliseconds_a_frame": used,
+            "agreement": agreement(*tables),
+        }
     return found
 
 
