@@ -106,6 +106,13 @@ def test_json_is_one_document(mien: Mien, walk: Path) -> None:
     assert sum(track["probabilities"].values()) == pytest.approx(1)
 
 
+def test_searching_every_frame_in_whole_gives_the_same_track(mien: Mien, walk: Path) -> None:
+    ran = mien("video", walk, *FAST, "--json", "--search-interval", 0)
+    found = json.loads(ran.out)
+    assert (ran.code, found["processed"], found["faces"], found["tracks"]) == (0, FRAMES, FRAMES - 3, 1)
+    assert mien("video", walk, "--search-interval", -1).code == 2
+
+
 def test_an_address_is_read_as_a_file_is(mien: Mien, walk: Path) -> None:
     with served(walk.parent) as address:
         ran = mien("video", f"{address}{walk.name}", *FAST, "--allow-urls", "--every", 4, "--json")

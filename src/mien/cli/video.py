@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,6 +49,16 @@ def video(
     track: Annotated[
         bool, typer.Option("--track/--no-track", help="Track faces across frames and smooth their probabilities.")
     ] = True,
+    search_interval: Annotated[
+        float,
+        typer.Option(
+            "--search-interval",
+            metavar="SECONDS",
+            min=0,
+            help="Find new faces within this time: between searches of the whole frame only the surroundings of known "
+            "faces are searched; 0 searches every processed frame in whole.",
+        ),
+    ] = 0.3,
     threads: Threads = 0,
     min_confidence: MinConfidence = 0.0,
     allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Open http, https and rtsp addresses.")] = False,
@@ -62,15 +73,18 @@ def video(
     """
     quiet_libraries()  # before they are imported
     from mien.inference import Predictor
+    from mien.inference.detection import find_detector
     from mien.inference.recording import Outputs
     from mien.inference.video import Video
 
     outputs = Outputs(csv, parquet, annotate, plot)
     outputs.check(source)
     with Video(source, allow_urls) as opened:
-        predictor = Predictor(model, threads, detector, min_confidence, min_face=min_face, output=output, prior=prior)
+        # Faces are detected while those of earlier frames are classified.
+        finder = find_detector(detector, threads or max(1, (os.cpu_count() or 1) // 2))
+        predictor = Predictor(model, threads, finder, min_confidence, min_face=min_face, output=output, prior=prior)
         with stop_on_signals() as stop:
-            found = _record(opened, predictor, outputs, every, track, stop.event)
+            found = _record(opened, predictor, outputs, every, track, stop.event, search_interval)
     print_json(found.to_dict()) if as_json else _print(found, annotate)
     if found.stopped:
         kept = f"; saved: {', '.join(map(str, found.written))}" if found.written else ""
@@ -78,7 +92,15 @@ def video(
         raise typer.Exit(stop.exit_code)
 
 
-def _record(opened: Video, predictor: Predictor, outputs: Outputs, every: int, track: bool, stop: Event) -> Recording:
+def _record(
+    opened: Video,
+    predictor: Predictor,
+    outputs: Outputs,
+    every: int,
+    track: bool,
+    stop: Event,
+    interval: float,
+) -> Recording:
     from mien.inference.recording import record
     from mien.inference.tracking import Tracker
 
@@ -88,7 +110,7 @@ def _record(opened: Video, predictor: Predictor, outputs: Outputs, every: int, t
         def advance(result: FrameResult) -> None:
             progress.update(bar, completed=result.number + 1)
 
-        return record(opened, predictor, outputs, every, Tracker() if track else None, stop, advance)
+        return record(opened, predictor, outputs, every, Tracker() if track else None, stop, advance, interval)
 
 
 def _print(found: Recording, annotate: Path | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import count, islice
@@ -26,6 +26,8 @@ from mien.models.onnx.session import Session
 from mien.models.output import Prior, with_output
 
 Box = tuple[int, int, int, int]
+Search = Callable[[Detector, NDArray[np.uint8]], Sequence[Detection]]
+"""Runs a detector on an image's pixels, RGB uint8 (H, W, 3), or on what it selects of them."""
 
 
 @dataclass
@@ -158,7 +160,14 @@ class Predictor:
         """
         return list(self._stream(images, WholeImage(), "rgb"))
 
-    def detect(self, image: Source, path: str = "", crop: bool = False, min_face: int | None = None) -> DetectedFaces:
+    def detect(
+        self,
+        image: Source,
+        path: str = "",
+        crop: bool = False,
+        min_face: int | None = None,
+        search: Search | None = None,
+    ) -> DetectedFaces:
         """The first half of :meth:`predict`: read an image and detect its faces.
 
         Several threads may detect faces while another classifies those of earlier images.
@@ -168,8 +177,9 @@ class Predictor:
             path: the prediction's ``path``.
             crop: take the whole image as one face.
             min_face: for this image, in place of the predictor's.
+            search: what runs the detector; without it, it runs on all pixels.
         """
-        return self._detect(path, image, WholeImage() if crop else self.detector, "rgb", min_face)
+        return self._detect(path, image, WholeImage() if crop else self.detector, "rgb", min_face, search)
 
     def classify(self, detected: Sequence[DetectedFaces]) -> list[Prediction]:
         """The second half of :meth:`predict`: the faces of all these images go through the network together."""
@@ -187,7 +197,13 @@ class Predictor:
             )
 
     def _detect(
-        self, path: str, image: Source, detector: Detector, channels: Channels, min_face: int | None = None
+        self,
+        path: str,
+        image: Source,
+        detector: Detector,
+        channels: Channels,
+        min_face: int | None = None,
+        search: Search | None = None,
     ) -> DetectedFaces:
         least = (min_face or self.min_face) if isinstance(detector, SizedDetector) else None
         try:
@@ -201,7 +217,7 @@ class Predictor:
                 detector = TiledDetector(detector, least / max(loaded.zoom))
             else:
                 detected.note = _out_of_reach(detector, loaded)
-        for detection in detector(loaded.pixels):
+        for detection in search(detector, loaded.pixels) if search else detector(loaded.pixels):
             detected.found.append((_in_original(detection, loaded), detection.score))
             square = detector.framing.square(detection.box) if detector.framing else detection.box
             detected.crops.append(crop_face(loaded.pixels, square))

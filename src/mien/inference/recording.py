@@ -17,6 +17,7 @@ import cv2
 from mien._utils.files import growing, part_of, protect
 from mien.errors import DataError
 from mien.inference.copying import SUFFIXES, Copy, annotated_video
+from mien.inference.following import INTERVAL
 from mien.inference.predictor import Predictor
 from mien.inference.results import FACE_COLUMNS, face_cells
 from mien.inference.timeline import Timeline, check_plot, save_timeline
@@ -149,6 +150,7 @@ def record(
     tracker: Tracker | None = None,
     stop: Event | None = None,
     on_frame: Writer | None = None,
+    interval: float = INTERVAL,
 ) -> Recording:
     """Process a video and write the outputs, in memory that does not grow with its length.
 
@@ -163,6 +165,7 @@ def record(
         tracker: what follows the faces; None leaves them without tracks.
         stop: once it is set, no more frames are read, and all ends as at the video's end.
         on_frame: is called with each frame after it was written; without tables and copy only with processed ones.
+        interval: seconds within which a new face is found, as :func:`mien.inference.video.watch` takes it.
 
     Raises:
         DataError: where a file cannot be written, or as :meth:`Outputs.check`.
@@ -178,7 +181,8 @@ def record(
             writers = [*_writers(stack, outputs, video, predictor.labels), counts.add, timeline.add]
             writers += [on_frame] if on_frame else []
             # A generator that is left to the interpreter's end aborts it.
-            for result in stack.enter_context(closing(watch(video, predictor, every, tracker, between, stop))):
+            results = closing(watch(video, predictor, every, tracker, between, stop, interval))
+            for result in stack.enter_context(results):
                 for writer in writers:
                     writer(result)
         if outputs.plot is not None:

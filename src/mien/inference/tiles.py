@@ -71,8 +71,8 @@ class TiledDetector:
             part = image[top : top + tile, left : left + tile]
             enlarged, scale = resize_to(part, round(max(part.shape) / min(1.0, zoom)))
             for one in self._detector(enlarged):
-                found = _moved(one, scale, left, top)
-                if not _cut(found.box, (left, top), part.shape, image.shape, zoom * self._detector.smallest / 8):
+                found = moved(one, scale, left, top)
+                if not is_cut(found.box, (left, top), part.shape, image.shape, zoom * self._detector.smallest / 8):
                     yield found
 
 
@@ -104,7 +104,7 @@ def enough_pixels(detector: Detector) -> float:
     return detector.side * max(1.0, SIDE / (detector.smallest * 2 / 3))
 
 
-def _cut(box: Box, start: tuple[int, int], part: tuple[int, ...], whole: tuple[int, ...], margin: float) -> bool:
+def is_cut(box: Box, start: tuple[int, int], part: tuple[int, ...], whole: tuple[int, ...], margin: float) -> bool:
     """Whether a box reaches, but for a margin, a border of its tile that is none of the image."""
     for axis in (0, 1):
         begin, end = start[axis], start[axis] + part[1 - axis]
@@ -115,7 +115,8 @@ def _cut(box: Box, start: tuple[int, int], part: tuple[int, ...], whole: tuple[i
     return False
 
 
-def _moved(one: Detection, scale: float, right: int, down: int) -> Detection:
+def moved(one: Detection, scale: float, right: int, down: int) -> Detection:
+    """A detection of a resized part of an image, in the image's pixels: scaled, then moved."""
     left, top, width, height = (value * scale for value in one.box)
     points = one.landmarks and tuple((x * scale + right, y * scale + down) for x, y in one.landmarks)
     return Detection((left + right, top + down, width, height), one.score, points)

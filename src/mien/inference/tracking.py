@@ -33,7 +33,7 @@ class _Track:
     missed: int = 0
 
 
-def overlap(one: Box, other: Box) -> float:
+def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     """Intersection over union of two boxes (left, top, width, height), 0 to 1."""
     wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])

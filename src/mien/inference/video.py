@@ -1,7 +1,7 @@
 """Videos and cameras: frames in, faces with emotions out, in bounded memory.
 
-Three threads work at once: one reads, one detects and predicts, and the caller's own writes; bounded queues connect
-them.
+Four threads work at once: one reads, one detects faces, one classifies them, and the caller's own writes; bounded
+queues connect them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import shlex
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from math import isfinite
 from pathlib import Path
@@ -25,7 +26,8 @@ from numpy.typing import NDArray
 from mien._utils.prefetch import prefetch
 from mien.errors import DataError, ImageError
 from mien.inference.boxes import shown_part
-from mien.inference.predictor import Predictor
+from mien.inference.following import INTERVAL, FollowingSearch
+from mien.inference.predictor import DetectedFaces, Predictor
 from mien.inference.results import Face
 from mien.inference.tracking import TrackedFace, Tracker
 
@@ -59,7 +61,8 @@ class FrameResult:
     Attributes:
         number: as the frame's.
         time: as the frame's, seconds.
-        processed: whether faces were detected in it; else its faces are those of the last one that was processed.
+        processed: whether it was searched for faces, in whole or near those known; else its faces are those of the last
+            one that was processed.
         faces: the surest found first.
         pixels: the frame's, BGR uint8 (H, W, 3); None unless ``pixels`` was set.
     """
@@ -69,6 +72,9 @@ class FrameResult:
     processed: bool
     faces: tuple[TrackedFace, ...]
     pixels: NDArray[np.uint8] | None = None
+
+
+_Found = tuple[FrameResult, DetectedFaces | None]  # without faces; None where the frame is not processed
 
 
 class Video:
@@ -265,6 +271,7 @@ def watch(
     tracker: Tracker | None = None,
     pixels: bool = False,
     stop: Event | None = None,
+    interval: float = INTERVAL,
 ) -> Generator[FrameResult, None, None]:
     """Detect the faces of a video's frames while it is read; memory does not grow with its length.
 
@@ -275,6 +282,8 @@ def watch(
         tracker: tracks the faces; None leaves them without tracks, and their probabilities unsmoothed.
         pixels: give every frame, with its pixels, also those that were not processed.
         stop: once it is set, no more frames are read; those that were are still given.
+        interval: seconds within which a new face is found: so often the whole frame is searched, also where a known
+            face is lost; the other processed frames are searched near the faces known. 0 searches all in whole.
 
     Yields:
         a result per frame, in order. The caller may stop before the end.
@@ -284,9 +293,9 @@ def watch(
     """
     capacity = max(2, min(16, _WAITING // max(1, 3 * video.width * video.height)))
     batch = 1 if video.live else min(predictor.batch, capacity)
-    detector = _FrameDetector(video.name, predictor, tracker, pixels)
     frames = prefetch(_until(video.frames(every, pixels), stop or Event()), capacity)
-    yield from prefetch(_results(frames, detector, batch), capacity)
+    found = prefetch(_detected(frames, predictor, FollowingSearch(predictor.detector, interval), pixels), batch)
+    yield from prefetch(_results(found, _FrameClassifier(video.name, predictor, tracker), batch), capacity)
 
 
 def _until(frames: Iterable[Frame], stop: Event) -> Generator[Frame, None, None]:
@@ -296,33 +305,43 @@ def _until(frames: Iterable[Frame], stop: Event) -> Generator[Frame, None, None]
         yield frame
 
 
-def _results(
-    frames: Generator[Frame, None, None], detector: _FrameDetector, batch: int
-) -> Generator[FrameResult, None, None]:
+def _detected(
+    frames: Generator[Frame, None, None], predictor: Predictor, search: FollowingSearch, pixels: bool
+) -> Generator[_Found, None, None]:
     with closing(frames):
-        while chunk := list(islice(frames, batch)):
-            yield from detector(chunk)
+        for frame in frames:
+            result = FrameResult(frame.number, frame.time, frame.selected, (), frame.pixels if pixels else None)
+            if not frame.selected:
+                yield result, None
+                continue
+            upright = np.asarray(cv2.cvtColor(frame.pixels, cv2.COLOR_BGR2RGB), np.uint8)
+            yield result, predictor.detect(upright, search=partial(search, frame.time))
 
 
-class _FrameDetector:
-    """Detects faces in chunks of frames; it keeps the tracks and the last faces between chunks."""
+def _results(
+    found: Generator[_Found, None, None], classifier: _FrameClassifier, batch: int
+) -> Generator[FrameResult, None, None]:
+    with closing(found):
+        while chunk := list(islice(found, batch)):
+            yield from classifier(chunk)
 
-    def __init__(self, name: str, predictor: Predictor, tracker: Tracker | None, pixels: bool) -> None:
-        self.name, self.predictor, self.tracker, self.pixels = name, predictor, tracker, pixels
+
+class _FrameClassifier:
+    """Classifies the faces of chunks of frames; it keeps the tracks and the last faces between chunks."""
+
+    def __init__(self, name: str, predictor: Predictor, tracker: Tracker | None) -> None:
+        self.name, self.predictor, self.tracker = name, predictor, tracker
         self._last: tuple[TrackedFace, ...] = ()
 
-    def __call__(self, chunk: list[Frame]) -> Iterator[FrameResult]:
-        upright = [cv2.cvtColor(frame.pixels, cv2.COLOR_BGR2RGB) for frame in chunk if frame.selected]
-        predictions = iter(self.predictor.predict(upright))
-        for frame in chunk:
-            if frame.selected:
+    def __call__(self, chunk: list[_Found]) -> Iterator[FrameResult]:
+        predictions = iter(self.predictor.classify([faces for _, faces in chunk if faces is not None]))
+        for result, faces in chunk:
+            if faces is not None:
                 one = next(predictions)
                 if one.error is not None:
-                    raise ImageError(f"frame {frame.number}: {one.error}", self.name)
-                self._last = self._tracked(frame.time, one.faces)
-            yield FrameResult(
-                frame.number, frame.time, frame.selected, self._last, frame.pixels if self.pixels else None
-            )
+                    raise ImageError(f"frame {result.number}: {one.error}", self.name)
+                self._last = self._tracked(result.time, one.faces)
+            yield replace(result, faces=self._last)
 
     def _tracked(self, moment: float, faces: tuple[Face, ...]) -> tuple[TrackedFace, ...]:
         if self.tracker is None:
