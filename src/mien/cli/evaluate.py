@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mien.emotions import LabelOrder
+    from mien.evaluation import Evaluation
     from mien.evaluation.photos import PhotoEvaluation
     from mien.inference import Face, Predictor
     from mien.models.bundle import Bundle, Card
@@ -89,13 +90,14 @@ def evaluate(
     result = evaluate_split(bundle, load(data, label_order=label_order), split, groups)
     for path in result.write(out) if out else []:
         stderr.print(f"wrote {path}", markup=False)
-    if as_json:
-        print_json(result.to_dict())
-        return
-    figures, clean = result.figures, result.figures["clean"]
+    print_json(result.to_dict()) if as_json else _print_split(result)
+
+
+def _print_split(result: Evaluation) -> None:
+    bundle, figures, clean = result.bundle, result.figures, result.figures["clean"]
     console.print(f"{bundle.card.name} (SHA-256 {bundle.sha256[:16]}…, {bundle.parameters:,} parameters)", markup=False)
     _print_output(bundle.card)
-    console.print(f"{result.data['name']}, {split}: {figures['n']:,} faces, single view", markup=False)
+    console.print(f"{result.data['name']}, {result.split}: {figures['n']:,} faces, single view", markup=False)
     console.print(f"accuracy {figures['accuracy']:.2%}", end="")
     if clean and clean["accuracy"] is not None:
         console.print(f"  (clean {clean['accuracy']:.2%} on the {clean['n']:,} that are not also in Training)", end="")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Literal
 
 from mien.data.decoding import IMAGE_SUFFIXES
@@ -51,6 +52,11 @@ def describe_unread(unread: Counter[str]) -> str | None:
     total = sum(unread.values())
     kinds = ", ".join(f"{suffix}: {count:,}" for suffix, count in sorted(unread.items(), key=lambda item: -item[1])[:8])
     return f"not read: {total:,} file{'' if total == 1 else 's'} ({kinds})"
+
+
+def no_images(folder: str | Path, unread: Counter[str], mend: str) -> DataError:
+    """The error of a folder without images, which says what it holds instead."""
+    return DataError("; ".join(filter(None, ("no image in this folder", describe_unread(unread)))), folder, mend)
 
 
 class _Walk:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mien._utils.files import atomic
 from mien.data.classes import class_key
-from mien.data.walk import describe_unread, walk_files
+from mien.data.walk import no_images, walk_files
 from mien.data.writers import write_rows
 from mien.emotions import LABELS, LabelOrder, number_of
 from mien.errors import DataError
@@ -121,8 +121,7 @@ def evaluate_photos(
     root, labels, unread = Path(folder), predictor.labels, Counter[str]()
     paths = list(walk_files(str(root), unread=unread))
     if not paths:
-        what = "; ".join(filter(None, ("no image in this folder", describe_unread(unread))))
-        raise DataError(what, root, "Name a folder with a folder of photos for each expression.")
+        raise no_images(root, unread, "Name a folder with a folder of photos for each expression.")
     real = np.array([_class_of_folder(Path(path), root, labels, label_order) for path in paths], np.int64)
     predictions, start = [], time.perf_counter()
     for one in predictor.stream(paths):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mien.data.decoding import IMAGE_SUFFIXES
-from mien.data.walk import describe_unread, is_hidden, walk_files
+from mien.data.walk import is_hidden, no_images, walk_files
 from mien.errors import DataError, ImageError
 
 URL_LIMIT = 50_000_000
@@ -52,8 +52,7 @@ def _of(name: str, allow_urls: bool, unread: Counter[str]) -> list[str]:
     if Path(name).is_dir():
         below = list(walk_files(name, unread=unread))
         if not below:
-            what = "; ".join(filter(None, ("no image in this folder", describe_unread(unread))))
-            raise DataError(what, name, f"Images end in {', '.join(IMAGE_SUFFIXES)}.")
+            raise no_images(name, unread, f"Images end in {', '.join(IMAGE_SUFFIXES)}.")
         return below
     if glob.has_magic(name) and not os.path.lexists(name):
         matching = sorted(_matching(Path(name)))

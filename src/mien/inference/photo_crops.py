@@ -16,7 +16,7 @@ from mien._utils.files import atomic, protect
 from mien.data.builder import Progress
 from mien.data.classes import CLASSES_FILE
 from mien.data.faces import SIDE
-from mien.data.walk import describe_unread, walk_files
+from mien.data.walk import no_images, walk_files
 from mien.data.writers import new_folder, write_rows
 from mien.errors import DataError, printable
 from mien.inference.predictor import Box, Predictor
@@ -145,8 +145,7 @@ def _find_photos(root: Path, unread: Counter[str]) -> list[Path]:
     paths = [Path(path) for path in walk_files(str(root), unread=unread)]
     unread -= Counter({Path(CLASSES_FILE).suffix: int((root / CLASSES_FILE).is_file())})
     if not paths:
-        what = "; ".join(filter(None, ("no image in this folder", describe_unread(unread))))
-        raise DataError(what, root, _MEND)
+        raise no_images(root, unread, _MEND)
     return paths
 
 
